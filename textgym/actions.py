@@ -1,0 +1,63 @@
+"""Refusing what is no action, before anything changes. NumPy would let -1 through as the last token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium.error import InvalidAction
+
+from textgym.arrays import IntArray
+
+
+def check_action(action: Any, size: int) -> int:
+    """Return one action as an int.
+
+    Args:
+        action: an integer, NumPy's included, or an integer array of shape `()`.
+        size: the number of actions.
+
+    Raises:
+        InvalidAction: anything else, or out of `[0, size)`.
+    """
+    whole = isinstance(action, (int, np.integer)) and not isinstance(action, bool)
+    if not whole and isinstance(action, np.ndarray):
+        whole = action.shape == () and action.dtype.kind in "iu"
+    if not whole:
+        raise InvalidAction(
+            f"action {action!r} of type {type(action).__name__} is no token id. Give one integer from 0 to {size - 1}."
+        )
+    if not 0 <= action < size:
+        raise InvalidAction(f"action {action!r} is out of range: there are {size} actions, 0 to {size - 1}.")
+    return int(action)
+
+
+def check_actions(actions: Any, n: int, size: int) -> IntArray:
+    """Return one action a row, `(n,)` int64.
+
+    Args:
+        actions: integers in anything that NumPy makes an array of.
+        n: rows.
+        size: the number of actions.
+
+    Raises:
+        InvalidAction: another shape, a type that is no integer, or a value out of `[0, size)`; the row is named.
+    """
+    try:
+        array = np.asarray(actions)
+    except ValueError as error:
+        raise InvalidAction(f"actions {actions!r} are no array: {error}. Give {n} integers.") from error
+    if array.shape != (n,):
+        raise InvalidAction(f"actions of shape {array.shape} for {n} rows. Give one integer a row, shape ({n},).")
+    if array.dtype.kind not in "iu":
+        raise InvalidAction(
+            f"actions of dtype {array.dtype}, {array[:4]!r}, are no token ids. Give integers from 0 to {size - 1}."
+        )
+    if array.dtype != np.int64:
+        array = array.astype(np.int64)  # uint64 beyond int64 wraps to a negative number, which the next line refuses
+    if np.maximum.reduce(array.view(np.uint64)) >= size:  # seen unsigned, negative numbers are large: one pass, not two
+        row = int(np.flatnonzero((array < 0) | (array >= size))[0])
+        raise InvalidAction(
+            f"action {int(array[row])} of row {row} is out of range: there are {size} actions, 0 to {size - 1}."
+        )
+    return array

@@ -1,0 +1,100 @@
+"""TextGenEnv: one row of a task as a Gymnasium environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import Env, logger, spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import VectorEnv
+
+from textgym.actions import check_action
+from textgym.arrays import BoolArray, IntArray
+from textgym.errors import InvalidReward
+from textgym.registration import build_task
+from textgym.rendering import METADATA, check_render_mode, render
+from textgym.task import Task
+
+
+class TextGenEnv(Env[IntArray, np.int64]):
+    """One episode of a task: Gymnasium's calling convention, and no rule of its own.
+
+    The observation is the row of tokens, `(max_prompt + horizon,)` int32: the prompt right-aligned, the completion
+    left-aligned, `pad` elsewhere. The action is the next token, `Discrete(vocabulary.size)`. An episode ends by
+    termination; truncation is left to an outside `TimeLimit`. The last step's info has `metrics` and, where the
+    task knows success, `is_success`.
+
+    Args:
+        task: a `Task`, or where its factory is, as `"package.module:function"`.
+        render_mode: `"ansi"`, `"human"`, `"rgb_array"` or None.
+        task_kwargs: arguments of the factory.
+
+    Raises:
+        InvalidAction: (from `step`) what is no integer in `[0, size)`. Nothing changes then.
+        ResetNeeded: (from `step`) the episode has ended, or none has begun.
+        InvalidReward: (from `step`) the task's reward is not finite. Nothing changes then.
+    """
+
+    metadata = METADATA
+
+    def __init__(self, task: Task | str, render_mode: str | None = None, **task_kwargs: Any) -> None:
+        self.task = build_task(task, **task_kwargs)
+        self.render_mode = check_render_mode(render_mode)
+        self.episodes = self.task.blank(1)
+        self.observation_space = observation_space(self.task)
+        self.action_space = spaces.Discrete(self.task.size)
+        self._action = np.zeros(1, np.int64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[IntArray, dict[str, Any]]:
+        """Draw a prompt and begin; the same seed gives the same episodes from here on."""
+        super().reset(seed=seed)
+        self.episodes.begin(..., [self.task.prompts(self.np_random)])
+        self._show()
+        return self.episodes.tokens[0].copy(), {}
+
+    def step(self, action: Any) -> tuple[IntArray, float, bool, bool, dict[str, Any]]:
+        """Write one token."""
+        self._action[0] = check_action(action, self.task.size)
+        if self.episodes.finished.item():
+            raise ResetNeeded("the episode has ended, or none has begun. Call reset() before step().")
+        try:
+            reward = self.task.step(self.episodes, self._action).item()
+        except InvalidReward as error:
+            raise named(error, self) from error
+        finished = self.episodes.finished.item()
+        info: dict[str, Any] = {}
+        if finished and self.task.metrics:
+            metrics = {name: values.item() for name, values in self.task.measure(self.episodes).items()}
+            if "success" in metrics:
+                info["is_success"] = bool(metrics["success"])
+            info["metrics"] = metrics
+        self._show()
+        return self.episodes.tokens[0].copy(), reward, finished, False, info
+
+    def action_masks(self) -> BoolArray:
+        """Return the actions worth taking now, `(size,)` bool, as sb3-contrib's `MaskablePPO` asks for them."""
+        mask: BoolArray = self.task.action_mask(self.episodes)[0]
+        return mask
+
+    def render(self) -> Any:
+        """Return the row as text (`ansi`) or as a frame (`rgb_array`); `human` prints by itself at every step."""
+        if self.render_mode is None:
+            logger.warn("render() needs a render mode: gym.make(id, render_mode='ansi').")
+        return None if self.render_mode in (None, "human") else render(self.episodes, 0, self.render_mode)
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            render(self.episodes, 0, "human")
+
+
+def observation_space(task: Task) -> spaces.Box[np.int32]:
+    """Return the space of one row's tokens. An integer Box, since SB3 one-hot-encodes MultiDiscrete."""
+    return spaces.Box(0, task.vocabulary.pad, (task.max_prompt + task.horizon,), np.int32)
+
+
+def named(error: InvalidReward, env: Env[Any, Any] | VectorEnv[Any, Any, Any]) -> InvalidReward:
+    """Return the error with the environment's id before its message."""
+    return InvalidReward(f"{env.spec.id if env.spec else type(env).__name__}: {error}")

@@ -1,0 +1,10 @@
+"""The registered tasks, one line each; the factory's docstring is the environment's page."""
+
+from __future__ import annotations
+
+from textgym.registration import register
+
+register("TextGen-v0", "textgym.envs.text_gen:text_gen")
+register("TextGym/Copy-v0", "textgym.envs.copy:copy")
+register("TextGym/Reverse-v0", "textgym.envs.reverse:reverse")
+register("TextGym/Corners-v0", "textgym.envs.corners:corners")

@@ -1,0 +1,70 @@
+"""Typed errors, and the two checks that every constructor needs: sizes and names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from numbers import Integral
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+class InvalidVocabulary(ValueError):
+    """A vocabulary that cannot be: no tokens, duplicates, an empty token."""
+
+
+class InvalidTarget(ValueError):
+    """A target that the vocabulary cannot write, or that the horizon cannot hold."""
+
+
+class InvalidPrompt(ValueError):
+    """A prompt generator gave tokens that do not fit the task."""
+
+
+class InvalidSize(ValueError):
+    """A number of rows, tokens or letters that is not a positive integer."""
+
+
+class InvalidSetting(ValueError):
+    """Arguments that contradict each other or the task."""
+
+
+class InvalidReward(ValueError):
+    """A reward function gave something that is no reward: NaN, infinity, a wrong shape."""
+
+
+class UnknownName(ValueError):
+    """A name that stands in no table; the message suggests the nearest one."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownName:
+    """Return the error for a name that is not in a table.
+
+    Args:
+        kind: what was looked for, as in "reward".
+        name: what was given.
+        known: the names that exist.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return UnknownName(f"no {kind} is called {name!r}. {hint}Known: {', '.join(names)}.")
+
+
+class Names(dict[str, Value]):
+    """A table from names to values, whose `[]` suggests the nearest name to a mistyped one."""
+
+    def __init__(self, kind: str, **values: Value) -> None:
+        super().__init__(values)
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Value:
+        raise unknown(self.kind, name, self)
+
+
+def require_positive(**sizes: object) -> None:
+    """Raise `InvalidSize` unless every named value is an integer of at least 1."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral) or int(size) < 1:
+            raise InvalidSize(f"{name}={size!r} is not a size. Give an integer of at least 1.")

@@ -1,0 +1,8 @@
+"""Prompt generators that more than one task uses."""
+
+from __future__ import annotations
+
+from textgym.prompts.listed import ListedPrompts
+from textgym.prompts.strings import RandomStrings
+
+__all__ = ["ListedPrompts", "RandomStrings"]

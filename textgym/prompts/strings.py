@@ -1,0 +1,65 @@
+"""Random strings over a vocabulary, with an answer computed from each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from textgym.arrays import IntArray
+from textgym.episodes import Prompt
+from textgym.errors import InvalidSetting, require_positive
+from textgym.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class RandomStrings:
+    """Draws a length, each equally likely, then that many letters, each equally likely.
+
+    Args:
+        vocabulary: its tokens but the end token are the letters.
+        min_length: letters of the shortest string.
+        max_length: letters of the longest.
+        answer: the target of a string, as ids; the end token is appended where there is one.
+
+    Raises:
+        InvalidSize: a length that is no positive integer.
+        InvalidSetting: `min_length` above `max_length`.
+    """
+
+    vocabulary: Vocabulary
+    min_length: int
+    max_length: int
+    answer: Callable[[IntArray], IntArray]
+
+    def __post_init__(self) -> None:
+        require_positive(min_length=self.min_length, max_length=self.max_length)
+        if self.min_length > self.max_length:
+            raise InvalidSetting(
+                f"min_length={self.min_length} is above max_length={self.max_length}. Give at most {self.max_length}."
+            )
+
+    @property
+    def max_target(self) -> int:
+        """Letters of the longest string, and the end token."""
+        return self.max_length + len(self._ending)
+
+    @cached_property
+    def _letters(self) -> IntArray:
+        ids = [i for i in range(self.vocabulary.size) if i != self.vocabulary.eos_id]
+        return np.array(ids, np.int32)
+
+    @cached_property
+    def _ending(self) -> IntArray:
+        eos = self.vocabulary.eos_id
+        return np.array([] if eos is None else [eos], np.int32)
+
+    def __call__(self, rng: np.random.Generator) -> Prompt:
+        """Return a string and its answer."""
+        # One call of random() costs a fraction of two of integers(); the bias is below 2**-50.
+        chance = rng.random(self.max_length + 1)
+        length = self.min_length + int(chance[0] * (self.max_length - self.min_length + 1))
+        string = self._letters[(chance[1 : length + 1] * len(self._letters)).astype(np.int32)]
+        return Prompt(string, np.concatenate((self.answer(string), self._ending)))

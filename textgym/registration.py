@@ -1,0 +1,112 @@
+"""From an id to a task: the table of environments is Gymnasium's own registry."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+
+from textgym.errors import InvalidSetting, unknown
+from textgym.task import Task
+
+TaskFactory: TypeAlias = Callable[..., Task]
+
+ENTRY_POINT = "textgym.env:TextGenEnv"
+VECTOR_ENTRY_POINT = "textgym.vector_env:TextGenVectorEnv"
+
+
+def register(id: str, task: str, **task_kwargs: Any) -> None:
+    """Make a task known to `gymnasium.make` and `gymnasium.make_vec`, single and batched, in one call.
+
+    Args:
+        id: as Gymnasium has them, `[namespace/]Name-vN`.
+        task: where the factory is, as `"package.module:function"`. It returns a `Task`.
+        task_kwargs: defaults for the factory's arguments; plain data, so that the spec survives as JSON.
+
+    Raises:
+        InvalidSetting: `task` is not of that form.
+
+    Example:
+        >>> register("Docs/Hello-v0", "textgym.envs.text_gen:text_gen", target="hello")
+        >>> gymnasium.make("Docs/Hello-v0").observation_space.shape
+        (5,)
+    """
+    if not isinstance(task, str) or task.count(":") != 1:
+        raise InvalidSetting(
+            f"task={task!r} does not say where the factory is. Write 'package.module:function', so that the "
+            "environment can be made again elsewhere; a Task itself goes to TextGenEnv(task)."
+        )
+    gymnasium.register(
+        id=id, entry_point=ENTRY_POINT, vector_entry_point=VECTOR_ENTRY_POINT, kwargs={"task": task, **task_kwargs}
+    )
+
+
+def env_ids() -> list[str]:
+    """Return the ids of all environments registered through `register`, sorted."""
+    return sorted(id for id, spec in gymnasium.registry.items() if spec.entry_point == ENTRY_POINT)
+
+
+def env_spec(id: str) -> EnvSpec:
+    """Return the spec of a registered id.
+
+    Raises:
+        UnknownName: no environment of TextGym has this id; the message suggests the nearest one.
+    """
+    if id not in env_ids():
+        raise unknown("environment", id, env_ids())
+    return gymnasium.spec(id)
+
+
+def load_task(id: str, **task_kwargs: Any) -> Task:
+    """Return the task of a registered id.
+
+    Args:
+        id: a registered id.
+        task_kwargs: arguments of the task's factory, over the registered ones.
+
+    Raises:
+        UnknownName: no environment of TextGym has this id.
+        TypeError: the factory has no such argument.
+    """
+    return build_task(**{**env_spec(id).kwargs, **task_kwargs})
+
+
+def build_task(task: Task | str, **task_kwargs: Any) -> Task:
+    """Return the task that an environment was asked for: itself, or what its factory makes.
+
+    Raises:
+        TypeError: the factory has no such argument; the message suggests the nearest one.
+    """
+    if isinstance(task, Task):
+        if task_kwargs:
+            raise TypeError(f"a finished Task takes no arguments; got {sorted(task_kwargs)}. Give them to its factory.")
+        return task
+    factory = load_factory(task)
+    known = inspect.signature(factory).parameters
+    for name in task_kwargs:
+        if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise TypeError(f"{task} has no argument {name!r}. {hint}Known: {', '.join(known)}.")
+    return factory(**task_kwargs)
+
+
+def load_factory(task: str) -> TaskFactory:
+    """Return the factory at `"package.module:function"`.
+
+    Raises:
+        InvalidSetting: there is no such module or function.
+    """
+    module, _, name = task.partition(":")
+    try:
+        factory: TaskFactory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidSetting(
+            f"no task factory at {task!r}: {error}. Write 'package.module:function', importable from here."
+        ) from error
+    return factory

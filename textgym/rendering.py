@@ -1,0 +1,103 @@
+"""How a row looks: one line of text, or a frame drawn with the packed bitmap font."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from textgym.episodes import Episodes
+from textgym.errors import InvalidSetting
+from textgym.font import Colour, cells, draw
+
+METADATA: dict[str, Any] = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 4}
+
+COLUMNS = 40  # of 8 pixels each, before scaling
+MAX_LINES = 12  # of each of prompt and completion; longer texts show their end
+PLAIN, DIM, RIGHT, WRONG = (230, 230, 230), (140, 150, 165), (120, 210, 130), (240, 110, 110)
+
+Span = tuple[str, Colour]
+
+
+def check_render_mode(mode: str | None) -> str | None:
+    """Return a render mode, or raise `InvalidSetting` for one that does not exist."""
+    if mode is not None and mode not in METADATA["render_modes"]:
+        raise InvalidSetting(f"render_mode={mode!r} does not exist. Give one of {METADATA['render_modes']}, or None.")
+    return mode
+
+
+def render(episodes: Episodes, row: int, mode: str | None) -> Any:
+    """Return a row as `ansi` text or as an `rgb_array` frame; print it and return None for `human`."""
+    if mode == "rgb_array":
+        return frame(episodes, row)
+    if mode == "human":
+        print(ansi(episodes, row))
+        return None
+    return ansi(episodes, row)
+
+
+def escape(text: str) -> str:
+    """Return a text with all that does not print (control characters, lone surrogates) as backslash escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def ansi(episodes: Episodes, row: int) -> str:
+    """Return a row as one line: `prompt → completion`; an incomplete character stands as U+FFFD."""
+    prompt = escape(_shown(episodes, episodes.prompt[row]))
+    written = escape(_shown(episodes, episodes.completion[row]))
+    return f"{prompt} → {written}" if prompt else written
+
+
+def frame(episodes: Episodes, row: int) -> npt.NDArray[np.uint8]:
+    """Draw a row: the prompt, the completion (green where the target agrees, red where it does not), the step.
+
+    Returns:
+        `(height, width, 3)` uint8; the size depends on the task alone.
+    """
+    show = episodes.vocabulary.show
+    prompt = [(escape(show(i)), DIM) for i in episodes.prompt[row].tolist()]
+    target = episodes.target[row].tolist()
+    written: list[Span] = []
+    for place, token in enumerate(episodes.completion[row, : episodes.length[row]].tolist()):
+        wanted = target[place] if place < len(target) else episodes.vocabulary.pad
+        written.append((escape(show(token)), PLAIN if not target else RIGHT if token == wanted else WRONG))
+    status = f"{episodes.length[row]}/{episodes.horizon}" + (" end" if episodes.finished[row] else "")
+    widest = max(2, min(COLUMNS, max(cells(escape(piece)) for piece in _sample(episodes.vocabulary.tokens))))
+    lines = [
+        *_wrapped(prompt, _height(episodes.max_prompt, widest)),
+        *_wrapped(written, _height(episodes.horizon, widest)),
+        [(status, DIM)],
+    ]
+    return draw(lines, COLUMNS, scale=2)
+
+
+def _shown(episodes: Episodes, ids: npt.NDArray[Any]) -> str:
+    """Return ids as text with the end token and symbols visible."""
+    vocabulary = episodes.vocabulary
+    text = vocabulary.decode(ids)
+    return text + (vocabulary.eos or "") if vocabulary.eos_id in ids.tolist() else text
+
+
+def _sample(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """Return enough tokens to see how wide they are."""
+    return tokens[:: max(1, len(tokens) // 256)]
+
+
+def _height(tokens: int, widest: int) -> int:
+    return min(MAX_LINES, math.ceil(tokens * widest / COLUMNS))
+
+
+def _wrapped(spans: list[Span], height: int) -> list[list[Span]]:
+    """Break spans into lines of at most COLUMNS cells; exactly `height` of them, the last ones."""
+    lines: list[list[Span]] = [[]]
+    used = 0
+    for text, colour in spans:
+        if used + cells(text) > COLUMNS and lines[-1]:
+            lines.append([])
+            used = 0
+        lines[-1].append((text, colour))
+        used += cells(text)
+    lines = lines[-height:] if height else []
+    return lines + [[] for _ in range(height - len(lines))]

@@ -1,0 +1,17 @@
+"""Rewards by name, and the decorator that makes a batched reward from a function of one row."""
+
+from __future__ import annotations
+
+from textgym.errors import Names
+from textgym.rewards.matching import exact_match, faultless_prefix, right_token
+from textgym.rewards.rowwise import Row, rowwise
+from textgym.task import Reward
+
+REWARDS: Names[Reward] = Names(
+    "reward",
+    token=right_token,
+    terminal=exact_match,
+    shaped=faultless_prefix,
+)
+
+__all__ = ["REWARDS", "Row", "exact_match", "faultless_prefix", "right_token", "rowwise"]

@@ -1,0 +1,29 @@
+"""Rewards for agreement with a target: per token, at the end, or shaped."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textgym.arrays import FloatArray
+from textgym.episodes import Episodes
+
+
+def right_token(episodes: Episodes) -> FloatArray:
+    """+1 for the right token in its place, -1 for a wrong one or one past the target's end."""
+    return np.where(episodes.newest == episodes.wanted, 1.0, -1.0)
+
+
+def exact_match(episodes: Episodes) -> FloatArray:
+    """1 with the last token if the completion is the target, else 0."""
+    if not np.count_nonzero(episodes.finished):
+        return np.zeros(len(episodes))
+    return (episodes.finished & episodes.matched).astype(np.float64)
+
+
+def faultless_prefix(episodes: Episodes) -> FloatArray:
+    """1/len(target) for each token that continues a faultless completion; the target earns 1 in all.
+
+    The sum telescopes, so this is potential-based shaping of a terminal reward (Ng, Harada & Russell, 1999) whose
+    potential is the share of the target already written, kept where a fault is made.
+    """
+    return np.where(episodes.faultless, 1.0 / np.maximum(episodes.target_length, 1), 0.0)

@@ -1,0 +1,168 @@
+"""Task: all the rules of writing one kind of text, and what its parts must look like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from textgym.arrays import Array, BoolArray, FloatArray, IntArray
+from textgym.ends import Predicate, wrote_eos
+from textgym.episodes import Episodes, Prompt, Rows
+from textgym.errors import InvalidReward, InvalidSetting, require_positive
+from textgym.vocabulary import Vocabulary
+
+
+class PromptGenerator(Protocol):
+    """Draws one episode's prompt. It runs once an episode, so it is plain scalar code.
+
+    Where its prompts can be listed, it may also offer `support() -> (prompts, probabilities)`.
+    """
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens that a prompt has."""
+
+    @property
+    def max_target(self) -> int:
+        """The most tokens that a target has; 0 where no best completion is known."""
+
+    def __call__(self, rng: np.random.Generator) -> Prompt:
+        """Return a prompt that depends on `rng` alone."""
+
+
+Reward: TypeAlias = Callable[[Episodes], Array]
+"""Episodes in, `(n,)` numbers out; called right after `write`, with `finished` already true for rows that ended."""
+
+StateKey: TypeAlias = Callable[[Episodes], IntArray]
+"""Episodes in, `(n,)` int64 out; equal keys agree on all future rewards, ends and masks."""
+
+
+def matched(episodes: Episodes) -> FloatArray:
+    """1.0 where the completion is the target, whole and with nothing after it; else 0.0."""
+    return episodes.matched.astype(np.float64)
+
+
+SUCCESS: Mapping[str, Reward] = {"success": matched}
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The rules: what can be written, what is asked, what ends an episode and what it earns.
+
+    What a task holds is a module-level function or a frozen dataclass with `__call__`, so that it pickles.
+
+    Args:
+        vocabulary: the tokens.
+        prompts: draws each episode's prompt and, where known, its target.
+        reward: what each step earns.
+        horizon: the most tokens of a completion; a full one always ends.
+        ends: which rows end, besides full ones.
+        metrics: facts of an ended row, reported and never paid. `success`, where it is among them, also becomes
+            `info["is_success"]`. The default is agreement with the target, and nothing where prompts have no target.
+        mask: the actions worth taking, `(n, size)` bool, at least one a row. It narrows sampling, never what an
+            environment accepts.
+        state_key: what the future depends on, for exact solutions.
+        mean_reward: the expected reward, where `reward` depends on `Episodes.seed`; for exact solutions.
+
+    Raises:
+        InvalidSize: a horizon that is no positive integer.
+        InvalidSetting: a horizon that cannot hold the longest target.
+    """
+
+    vocabulary: Vocabulary
+    prompts: PromptGenerator
+    reward: Reward
+    horizon: int
+    ends: Predicate = wrote_eos
+    metrics: Mapping[str, Reward] = field(default_factory=lambda: SUCCESS)
+    mask: Predicate | None = None
+    state_key: StateKey | None = None
+    mean_reward: Reward | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(horizon=self.horizon)
+        if self.prompts.max_target > self.horizon:
+            raise InvalidSetting(
+                f"horizon={self.horizon} is shorter than the longest target, {self.prompts.max_target} tokens with "
+                f"its end token. Give horizon={self.prompts.max_target} or more, or leave it out."
+            )
+        if self.metrics is SUCCESS and not self.prompts.max_target:
+            object.__setattr__(self, "metrics", {})
+
+    @property
+    def max_prompt(self) -> int:
+        """Columns of the prompt in an observation."""
+        return self.prompts.max_length
+
+    @property
+    def size(self) -> int:
+        """The number of actions."""
+        return self.vocabulary.size
+
+    def blank(self, n: int) -> Episodes:
+        """Return n rows that have not begun."""
+        return Episodes.blank(self.vocabulary, n, self.max_prompt, self.horizon, self.prompts.max_target)
+
+    def step(self, episodes: Episodes, actions: IntArray, rows: Rows = ...) -> FloatArray:
+        """Write one token in each of the rows, end what ends, and score: the only code that applies a rule.
+
+        Args:
+            episodes: changed in place; the rows must not have finished.
+            actions: token ids in `[0, size)`, one for each of the rows. Not checked here.
+            rows: which rows; their order is the order of `actions` and of the result.
+
+        Returns:
+            Rewards, `(len(rows),)` float64, in an array of their own.
+
+        Raises:
+            InvalidReward: the reward is not finite or has the wrong shape. Nothing has changed then; nor has it
+                where the reward function itself raises.
+        """
+        if rows is not ...:
+            part = episodes.take(rows)
+            rewards = self.step(part, actions)
+            episodes.put(rows, part)
+            return rewards
+        episodes.write(actions)
+        try:
+            np.logical_or(self.ends(episodes), episodes.full, out=episodes.finished)
+            return _checked(self.reward(episodes), self.reward, episodes)
+        except BaseException:
+            episodes.erase()
+            raise
+
+    def measure(self, episodes: Episodes) -> dict[str, FloatArray]:
+        """Return every metric of every row, `(n,)` float64 each; they mean something where a row has ended."""
+        return {name: _checked(metric(episodes), metric, episodes) for name, metric in self.metrics.items()}
+
+    def action_mask(self, episodes: Episodes) -> BoolArray:
+        """Return the actions worth taking, `(n, size)` bool; all of them where the task has no mask."""
+        if self.mask is None:
+            return np.ones((len(episodes), self.size), np.bool_)
+        return self.mask(episodes)
+
+
+def _checked(values: Array, source: Reward, episodes: Episodes) -> FloatArray:
+    """Return rewards as `(n,)` float64 in an array of their own, or raise `InvalidReward`."""
+    name = getattr(source, "__name__", None) or type(source).__name__
+    try:
+        rewards = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidReward(f"reward {name!r} gave {values!r}; it must give numbers, one a row.") from error
+    if rewards.shape != (len(episodes),):
+        raise InvalidReward(
+            f"reward {name!r} gave shape {rewards.shape} for {len(episodes)} rows; it must give one number a row, "
+            f"shape ({len(episodes)},). Decorate a function of one row with `textgym.rewards.rowwise`."
+        )
+    # One dot product finds what is not finite; where large numbers overflow it, they are looked at one by one.
+    if not math.isfinite(rewards.dot(rewards)) and not np.isfinite(rewards).all():
+        row = int(np.flatnonzero(~np.isfinite(rewards))[0])
+        raise InvalidReward(
+            f"reward {name!r} gave {rewards[row]} at step {episodes.length[row]} of row {row}, text "
+            f"{episodes.text(row)!r}. A reward must be finite: one that is not would destroy an agent silently."
+        )
+    return rewards
