@@ -1,0 +1,46 @@
+"""Agents that learn to write: Stable-Baselines3's with a causal transformer, and tabular ones.
+
+Importing it loads neither torch nor SB3; its names are loaded when they are first used. Agents are named in `AGENTS`:
+`agents.make("ppo", env)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .table import AGENTS, Agent, load_agent, make
+
+if TYPE_CHECKING:
+    from .features import TransformerExtractor
+    from .runs import load, save
+    from .vec_env import SB3VecEnv, make_vec_env
+
+_LATER = {
+    "SB3VecEnv": ".vec_env",
+    "TransformerExtractor": ".features",
+    "load": ".runs",
+    "make_vec_env": ".vec_env",
+    "save": ".runs",
+}
+
+__all__ = [
+    "AGENTS",
+    "Agent",
+    "SB3VecEnv",
+    "TransformerExtractor",
+    "load",
+    "load_agent",
+    "make",
+    "make_vec_env",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_LATER[name], __name__), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(f'agents.{name} needs {error.name}: pip install "textgym[agents]".') from error

@@ -1,0 +1,34 @@
+"""`textgym eval RUN`: what a trained agent is worth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A folder that `textgym train --out` wrote.")],
+    episodes: Annotated[int, typer.Option(help="How many to write.")] = 100,
+    sample: Annotated[bool, typer.Option("--sample", help="Sample tokens instead of taking the likeliest.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the prompts.")] = 0,
+    agent: Annotated[str | None, typer.Option(help="The run's own agent, named again: package.module:make.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show a run's mean return, success rate and sample completions."""
+    from .. import evaluation, runs
+
+    loaded, config = runs.load(run, agent=agent, device=device)
+    result = evaluation.evaluate(loaded, config.task(), episodes, deterministic=not sample, seed=seed)
+    if as_json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
+        return
+    print(
+        f"{config.env}, {config.agent}, {config.steps} steps, {'sampled' if sample else 'greedy'}, {episodes} episodes"
+    )
+    print(f"mean return   {result.mean_return:.3f}")
+    print(f"success rate  {'-' if result.success_rate is None else f'{result.success_rate:.1%}'}")
+    print("\n".join(["samples", *[f"  {text}" for text in result.samples]]))

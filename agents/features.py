@@ -1,0 +1,85 @@
+"""TransformerExtractor: rows of tokens to feature vectors, for any of SB3's policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor
+
+from textgym.errors import InvalidSetting
+
+from .transformer import CausalTransformer
+
+
+class TransformerExtractor(BaseFeaturesExtractor):
+    """A causal transformer over token observations; the newest token's hidden vector is the feature vector.
+
+    Give it to an SB3 agent as `policy_kwargs=dict(features_extractor_class=TransformerExtractor, net_arch=[],
+    ortho_init=False)`; `ortho_init` (of PPO and A2C) would re-initialise the transformer's layers.
+
+    Args:
+        observation_space: an integer `Box` of one dimension whose high is the pad, as TextGym's environments have it,
+            or a `Dict` with such a Box under `token_key`; its other entries are flattened and put beside the features.
+        d_model: width of the hidden vectors.
+        n_layers: blocks.
+        n_heads: attention heads; divides `d_model`.
+        token_key: the Dict entry that holds tokens.
+
+    Raises:
+        InvalidSetting: another space, or a Dict without that key.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        d_model: int = 64,
+        n_layers: int = 2,
+        n_heads: int = 4,
+        token_key: str = "tokens",
+    ) -> None:
+        others = 0
+        tokens: spaces.Space[Any] = observation_space
+        if isinstance(observation_space, spaces.Dict):
+            if token_key not in observation_space.spaces:
+                raise InvalidSetting(
+                    f"the observation has no entry {token_key!r}; it has {list(observation_space.spaces)}. Say which "
+                    "one holds tokens: features_extractor_kwargs=dict(token_key=...)."
+                )
+            tokens = observation_space[token_key]
+            rest = [space for key, space in observation_space.spaces.items() if key != token_key]
+            others = sum(get_flattened_obs_dim(space) for space in rest)
+        pad = _pad(tokens)
+        super().__init__(observation_space, d_model + others)
+        self.token_key = token_key
+        assert tokens.shape is not None
+        self.scale = d_model**-0.5
+        self.transformer = CausalTransformer(pad, tokens.shape[0], d_model, n_layers, n_heads)
+
+    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Return features `(B, features_dim)` of token ids `(B, L)`, which SB3 hands over as floats."""
+        if not isinstance(observations, dict):
+            return self._read(observations)
+        others = [value.flatten(1) for key, value in observations.items() if key != self.token_key]
+        return torch.cat([self._read(observations[self.token_key]), *others], dim=1)
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        # Features of norm 1: one step of Adam then moves a head's outputs by about the learning rate, whatever the
+        # width. With norm sqrt(d_model), SB3's PPO at a learning rate of 3e-3 forgets what it has learned.
+        newest: Tensor = self.transformer.newest(tokens.long())
+        return newest * self.scale
+
+
+def _pad(space: spaces.Space[Any]) -> int:
+    """Return the pad of a space of tokens."""
+    whole = isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.integer)
+    if not isinstance(space, spaces.Box) or not whole or space.low.any() or (space.high != space.high[0]).any():
+        raise InvalidSetting(
+            f"{space} holds no tokens. TransformerExtractor reads Box(0, pad, (length,), int32), the space of "
+            "TextGym's environments: ids below pad, and pad where nothing stands."
+        )
+    return int(space.high[0])

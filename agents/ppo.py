@@ -1,0 +1,29 @@
+"""PPO with the causal transformer, and defaults that work on the tasks here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3 import PPO
+
+from .features import TransformerExtractor
+
+
+def make(env: Any, **overrides: Any) -> PPO:
+    """Return Stable-Baselines3's PPO (Schulman et al., 2017) with a `TransformerExtractor`.
+
+    Args:
+        env: a vectorised environment of tokens, as `make_vec_env` makes them.
+        overrides: `PPO`'s arguments, over the defaults here.
+    """
+    settings: dict[str, Any] = {
+        "n_steps": 32,
+        "batch_size": 128,
+        "n_epochs": 4,
+        "learning_rate": 2e-3,
+        "gamma": 1.0,
+        "ent_coef": 0.01,
+        "policy_kwargs": {"features_extractor_class": TransformerExtractor, "net_arch": [], "ortho_init": False},
+        **overrides,
+    }
+    return PPO("MlpPolicy", env, **settings)

@@ -1,0 +1,245 @@
+"""SB3VecEnv: any of Gymnasium's vector environments, as Stable-Baselines3 wants them."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from typing import Any, NoReturn
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+
+from textgym import Task, TextGenVectorEnv, env_ids
+from textgym.errors import InvalidSetting, require_positive
+
+Array = npt.NDArray[Any]
+
+
+def make_vec_env(id_or_task: str | Task, n_envs: int = 1, seed: int | None = None, **task_kwargs: Any) -> SB3VecEnv:
+    """Return n rows of an environment for an SB3 agent, episode statistics included.
+
+    Args:
+        id_or_task: a registered id, TextGym's or any other of Gymnasium's, or a `Task`.
+        n_envs: rows.
+        seed: row i begins with `seed + i` at the first reset; None for chance.
+        task_kwargs: arguments of the environment.
+
+    Raises:
+        InvalidSize: `n_envs` is no positive integer.
+        gymnasium.error.NameNotFound: no such id.
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> model = PPO("MlpPolicy", make_vec_env("TextGen-v0", 8, seed=0))
+    """
+    require_positive(n_envs=n_envs)
+    env: VectorEnv[Any, Any, Any]
+    if not isinstance(id_or_task, str):
+        env = TextGenVectorEnv(id_or_task, n_envs, AutoresetMode.SAME_STEP, **task_kwargs)
+    elif id_or_task in env_ids():
+        kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP, **task_kwargs}
+        env = gymnasium.make_vec(id_or_task, n_envs, vectorization_mode="vector_entry_point", **kwargs)
+    else:
+        sync = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        env = gymnasium.make_vec(id_or_task, n_envs, "sync", vector_kwargs=sync, **task_kwargs)
+    vec_env = SB3VecEnv(env)
+    if seed is not None:
+        vec_env.seed(seed)
+    return vec_env
+
+
+class _Running(dict[str, Any]):
+    """The info of every row that goes on. It is one object for all of them, so nothing may be written into it."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            "rows that go on share one empty info, which cannot be written to. In a wrapper, put a dictionary of "
+            "the row's own in its place: infos[i] = {**infos[i], key: value}."
+        )
+
+    __setitem__ = setdefault = update = pop = popitem = clear = __delitem__ = __ior__ = _refuse
+
+
+_RUNNING = _Running()
+
+
+class SB3VecEnv(VecEnv):
+    """A `gymnasium.vector.VectorEnv` in same-step mode as an SB3 `VecEnv`.
+
+    Rewards are float32. An ended row's info has `terminal_observation`, `TimeLimit.truncated`, `episode`
+    (`r`, `l`, `t`, as `Monitor` gives them) and what the environment reported at the end. The infos of rows that go
+    on are one shared, read-only, empty dictionary, unless the environment reports something at every step.
+
+    Args:
+        env: the vector environment. It must be made with `autoreset_mode="SameStep"`.
+
+    Raises:
+        InvalidSetting: another auto-reset mode.
+    """
+
+    env: Any  # Sync- and AsyncVectorEnv have `call` and `set_attr`, other vector environments need not
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        if (mode := env.metadata.get("autoreset_mode")) is not AutoresetMode.SAME_STEP:
+            raise InvalidSetting(
+                f"this environment resets in mode {mode}; SB3 needs the next episode's first observation in the step "
+                "that ends the last one. Make it with autoreset_mode='SameStep'."
+            )
+        self.env = env
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._returns = np.zeros(self.num_envs)
+        self._lengths = np.zeros(self.num_envs, np.int64)
+        self._start = time.time()
+        self._actions: Array | None = None
+        self._owned = isinstance(
+            env, TextGenVectorEnv
+        )  # its observations are nobody else's; others may be live buffers
+
+    def reset(self) -> Any:
+        """Begin an episode in every row, with the seeds and options set before; return the observations."""
+        seeds: Any = None if all(seed is None for seed in self._seeds) else list(self._seeds)
+        observations, info = self.env.reset(seed=seeds, options=self._one_option())
+        self.reset_infos = _rows_of(info, np.arange(self.num_envs))
+        self._reset_seeds()
+        self._reset_options()
+        self._returns[:], self._lengths[:] = 0.0, 0
+        return self._own(observations)
+
+    def step_async(self, actions: Array) -> None:
+        """Keep the actions, `(n,)` or as the action space has them, for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Any, npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """Step all rows; return observations, rewards `(n,)`, dones `(n,)` and one info a row."""
+        observations, rewards, terminations, truncations, info = self.env.step(self._actions)
+        dones = terminations | truncations
+        self._returns += rewards
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [_RUNNING] * self.num_envs
+        if not info.keys() <= _FINAL_KEYS:
+            infos = self._running_infos(info, dones)
+        if np.count_nonzero(dones):
+            self._finish(np.flatnonzero(dones), truncations & ~terminations, info, infos)
+        return self._own(observations), rewards.astype(np.float32), dones, infos
+
+    def _running_infos(self, info: dict[str, Any], dones: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
+        """Return what rows report besides their ends; of an ended row it belongs to the reset that followed."""
+        reported = {key: value for key, value in info.items() if key not in _FINAL_KEYS}
+        infos = _rows_of(reported, np.arange(self.num_envs))
+        for row in np.flatnonzero(dones):
+            self.reset_infos[row], infos[row] = infos[row], _RUNNING
+        return infos
+
+    def _finish(
+        self, rows: Array, truncated: npt.NDArray[np.bool_], info: dict[str, Any], infos: list[dict[str, Any]]
+    ) -> None:
+        """Put the ended rows' infos into `infos`, and start counting anew."""
+        seconds = round(time.time() - self._start, 6)
+        ended = zip(
+            rows.tolist(),
+            _rows_of(info.get("final_info", {}), rows),
+            self._returns[rows].round(6).tolist(),
+            self._lengths[rows].tolist(),
+            info["final_obs"][rows],
+            truncated[rows].tolist(),
+        )
+        for row, final, total, length, observation, cut in ended:
+            final["episode"] = {"r": total, "l": length, "t": seconds}
+            final["terminal_observation"] = observation
+            final["TimeLimit.truncated"] = cut
+            infos[row] = final
+        self._returns[rows], self._lengths[rows] = 0.0, 0
+
+    def _own(self, observations: Any) -> Any:
+        return observations if self._owned else deepcopy(observations)
+
+    def _one_option(self) -> dict[str, Any] | None:
+        if any(options != self._options[0] for options in self._options):
+            raise InvalidSetting("a vector environment takes the same options for all rows; set_options got several.")
+        return self._options[0] or None
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return an attribute once for each row. Rows of one batch share their attributes."""
+        value = self.env.call(attr_name) if hasattr(self.env, "call") else getattr(self.env, attr_name)
+        return self._per_row(value if hasattr(self.env, "call") else [value] * self.num_envs, indices)
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute of all rows.
+
+        Raises:
+            InvalidSetting: for some rows only, where the rows are one batch.
+        """
+        rows = list(self._get_indices(indices))
+        if hasattr(self.env, "set_attr"):
+            values = list(self.env.call(attr_name)) if len(rows) < self.num_envs else [value] * self.num_envs
+            for row in rows:
+                values[row] = value
+            self.env.set_attr(attr_name, values)
+        elif len(rows) < self.num_envs:
+            raise InvalidSetting(f"rows of one batch share {attr_name!r}; it cannot be set for rows {rows} alone.")
+        else:
+            setattr(self.env, attr_name, value)
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Call a method once and return its result for each row: its rows, where it gives one a row."""
+        if hasattr(self.env, "call"):
+            return self._per_row(self.env.call(method_name, *method_args, **method_kwargs), indices)
+        result = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        by_row = isinstance(result, (np.ndarray, list, tuple)) and len(result) == self.num_envs
+        return self._per_row(result if by_row else [result] * self.num_envs, indices)
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
+    ) -> list[bool]:
+        """Return True for `Monitor`, whose work is done here, for each row."""
+        return self._per_row([issubclass(Monitor, wrapper_class)] * self.num_envs, indices)
+
+    def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
+        """Return one frame a row, where the render mode is `rgb_array`."""
+        if self.render_mode != "rgb_array":
+            warnings.warn(
+                f"frames need render_mode='rgb_array'; this environment has {self.render_mode!r}.", stacklevel=2
+            )
+            return [None] * self.num_envs
+        frames: Any = self.env.render()
+        return list(frames)
+
+    def _per_row(self, values: Iterable[Any], indices: Any) -> list[Any]:
+        values = list(values)
+        return [values[row] for row in self._get_indices(indices)]
+
+
+_FINAL_KEYS = {"final_obs", "_final_obs", "final_info", "_final_info"}
+
+
+def _rows_of(info: dict[str, Any], rows: Array) -> list[dict[str, Any]]:
+    """Return Gymnasium's batched info, values beside masks, as one dictionary for each of the rows."""
+    keys = [key for key in info if not key.startswith("_")]
+    columns = [_column(info[key], rows) for key in keys]
+    if not keys:
+        return [{} for _ in rows]
+    found = [dict(zip(keys, values)) for values in zip(*columns)]
+    for key in keys:
+        mask = info.get(f"_{key}")
+        if mask is not None and not mask[rows].all():
+            for row in np.flatnonzero(~mask[rows]):
+                del found[row][key]
+    return found
+
+
+def _column(values: Any, rows: Array) -> list[Any]:
+    """Return one key's values for the rows: dictionaries, plain numbers, or arrays."""
+    if isinstance(values, dict):
+        return _rows_of(values, rows)
+    picked = np.asarray(values)[rows]
+    return picked.tolist() if picked.ndim == 1 else list(picked)
