@@ -183,7 +183,7 @@ def rows_are_independent(case: Case) -> None:
     """No step reads or changes another row: permuted rows give permuted results."""
     rng = np.random.default_rng(case.seed)
     episodes = case.task.blank(16)
-    episodes.begin(..., [case.task.prompts(rng) for _ in range(16)])
+    episodes.begin(..., case.task.draw([rng] * 16))
     while (rows := np.flatnonzero(~episodes.finished)).size > 1:
         part = episodes.take(rows)
         actions = likely_actions(case.task, part, rng)
@@ -207,7 +207,7 @@ def masks_leave_an_action(case: Case) -> None:
         return
     rng = np.random.default_rng(case.seed)
     episodes = case.task.blank(16)
-    episodes.begin(..., [case.task.prompts(rng) for _ in range(16)])
+    episodes.begin(..., case.task.draw([rng] * 16))
     while (rows := np.flatnonzero(~episodes.finished)).size:
         part = episodes.take(rows)
         mask = case.task.action_mask(part)

@@ -51,7 +51,7 @@ class TextGenEnv(Env[IntArray, np.int64]):
     ) -> tuple[IntArray, dict[str, Any]]:
         """Draw a prompt and begin; the same seed gives the same episodes from here on."""
         super().reset(seed=seed)
-        self.episodes.begin(..., [self.task.prompts(self.np_random)])
+        self.episodes.begin(..., self.task.draw([self.np_random]))
         self._show()
         return self.episodes.tokens[0].copy(), {}
 

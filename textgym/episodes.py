@@ -146,7 +146,10 @@ class Episodes:
     @property
     def matched(self) -> BoolArray:
         """`(n,)` bool: whether the completion is the target, whole and with nothing after it."""
-        matched: BoolArray = self.faultless & (self.length == self.target_length)
+        matched: BoolArray = self.length == self.target_length
+        if (rows := np.flatnonzero(matched)).size:  # of equal length, hence padded alike
+            written = self.completion[rows, : self.target.shape[1]]
+            matched[rows] = (written == self.target[rows]).all(axis=1)
         return matched
 
     def begin(self, rows: Rows, prompts: Sequence[Prompt]) -> None:

@@ -47,7 +47,7 @@ def rollout(task: Task, writer: Writer, n: int, seed: int = 0) -> tuple[FloatArr
     """
     rng = np.random.default_rng(seed)
     episodes = task.blank(n)
-    episodes.begin(..., [task.prompts(rng) for _ in range(n)])
+    episodes.begin(..., task.draw([rng] * n))
     returns = np.zeros(n)
     while (rows := np.flatnonzero(~episodes.finished)).size:
         part = episodes.take(rows)

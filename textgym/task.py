@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -19,7 +19,8 @@ from textgym.vocabulary import Vocabulary
 class PromptGenerator(Protocol):
     """Draws one episode's prompt. It runs once an episode, so it is plain scalar code.
 
-    Where its prompts can be listed, it may also offer `support() -> (prompts, probabilities)`.
+    Where its prompts can be listed, it may also offer `support() -> (prompts, probabilities)`; where it always
+    returns one and the same object and draws nothing, `constant`, that prompt.
     """
 
     @property
@@ -102,6 +103,12 @@ class Task:
     def size(self) -> int:
         """The number of actions."""
         return self.vocabulary.size
+
+    def draw(self, rngs: Sequence[np.random.Generator]) -> list[Prompt]:
+        """Return one prompt for each of the generators."""
+        constant: Prompt | None = getattr(self.prompts, "constant", None)
+        draw = self.prompts
+        return [draw(rng) for rng in rngs] if constant is None else [constant] * len(rngs)
 
     def blank(self, n: int) -> Episodes:
         """Return n rows that have not begun."""

@@ -150,8 +150,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
 
     def _begin(self, rows: Rows) -> None:
         rngs = self._rngs if rows is ... else [self._rngs[row] for row in rows]
-        draw = self.task.prompts
-        self.episodes.begin(rows, [draw(rng) for rng in rngs])
+        self.episodes.begin(rows, self.task.draw(rngs))
 
     def _final_info(self, ended: BoolArray) -> dict[str, Any]:
         """Return what the ended rows report: values `(n,)`, zero elsewhere, each with its mask `_name`."""

@@ -21,13 +21,9 @@ def list_environments(
     if markdown:
         print("\n".join(as_markdown(rows)))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(*[column for column in COLUMNS if column != "task"], box=None, pad_edge=False)
-    for id, task, *figures in rows:
-        shown.add_row(f"[bold]{id}[/bold]\n  {task}\n", *figures)
-    Console().print(shown)
+    for id, task, *figures in (COLUMNS, *rows):
+        print("{:22}{:>12}{:>9}{:>9}  {}".format(id, *figures))
+        print(f"    {task}")
 
 
 def table() -> list[tuple[str, ...]]:

@@ -26,10 +26,15 @@ class ListedPrompts:
         """The most tokens that a target has."""
         return max(len(prompt.target) for prompt in self.prompts)
 
+    @property
+    def constant(self) -> Prompt | None:
+        """The one prompt there is; None where there are several."""
+        return self.prompts[0] if len(self.prompts) == 1 else None
+
     def __call__(self, rng: np.random.Generator) -> Prompt:
         """Return one of the prompts."""
-        if len(self.prompts) == 1:
-            return self.prompts[0]
+        if self.constant is not None:
+            return self.constant
         return self.prompts[int(rng.random() * len(self.prompts))]  # a fifth of the cost of rng.integers
 
     def support(self) -> tuple[tuple[Prompt, ...], FloatArray]:
