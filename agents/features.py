@@ -70,8 +70,8 @@ class TransformerExtractor(BaseFeaturesExtractor):
     def _read(self, tokens: Tensor) -> Tensor:
         # Features of norm 1: one step of Adam then moves a head's outputs by about the learning rate, whatever the
         # width. With norm sqrt(d_model), SB3's PPO at a learning rate of 3e-3 forgets what it has learned.
-        newest: Tensor = self.transformer.newest(tokens.long())
-        return newest * self.scale
+        features: Tensor = self.transformer.newest(tokens.long()) * self.scale
+        return features
 
 
 def _pad(space: spaces.Space[Any]) -> int:

@@ -60,7 +60,7 @@ class HandWritten(gymnasium.Env[IntArray, np.int64]):
             goal = self.np_random.integers(len(self.goals)) if self.prompted else 0
             self.target = self.goals[goal].tolist()[: LENGTH - (self.eos is not None)]
         self.answer = self.target + ([] if self.eos is None else [self.eos])
-        self.row = np.full(self.observation_space.shape, self.pad, np.int32)
+        self.row = np.full(self.start + self.horizon, self.pad, np.int32)
         if self.prompted:
             self.row[LENGTH - len(self.target) : LENGTH] = self.target
         self.length, self.right = 0, 0
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="1, 64 and 1024 rows, fewer slices")
     quick = parser.parse_args().quick
-    gymnasium.register("HandWritten-v0", HandWritten)
+    gymnasium.register("HandWritten-v0", lambda **kwargs: HandWritten(**kwargs))
     print(machine("gymnasium", "stable-baselines3", "numpy"), end="\n\n")
     print("| task | rows | side | steps/s | ratio |\n| --- | --- | --- | --- | --- |")
     for task in ("fixed", "eos", "goals", "prompts"):
