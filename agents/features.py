@@ -12,6 +12,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
 from textgym.errors import InvalidSetting
+from textgym.space import TokenBox
 
 from .transformer import CausalTransformer
 
@@ -58,7 +59,9 @@ class TransformerExtractor(BaseFeaturesExtractor):
         self.token_key = token_key
         assert tokens.shape is not None
         self.scale = d_model**-0.5
-        self.transformer = CausalTransformer(pad, tokens.shape[0], d_model, n_layers, n_heads)
+        self.transformer = CausalTransformer(
+            pad, tokens.shape[0], d_model, n_layers, n_heads, anchored=isinstance(tokens, TokenBox)
+        )
 
     def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
         """Return features `(B, features_dim)` of token ids `(B, L)`, which SB3 hands over as floats."""

@@ -12,11 +12,13 @@ class CausalTransformer(nn.Module):
     """Pre-norm causal transformer over rows of tokens that touch (pads before, pads after, none between).
 
     A row begins with one learned vector, so that an empty row has a hidden state too. Positions count from there,
-    so left padding changes nothing; no real position ever sees a pad.
+    so left padding changes nothing; no real position ever sees a pad. Where rows are anchored, a token's column is
+    embedded too: it then says how far the token stands from the end of the prompt, on which side.
 
     Args:
         n_tokens: ids `0 .. n_tokens - 1` are tokens; `n_tokens` is the pad.
         max_length: columns of the widest row.
+        anchored: whether a column means something by itself, as where every prompt ends in the same one.
         d_model: width of a hidden vector.
         n_layers: blocks.
         n_heads: attention heads; divides `d_model`.
@@ -25,17 +27,26 @@ class CausalTransformer(nn.Module):
         ValueError: `n_heads` does not divide `d_model`.
     """
 
-    def __init__(self, n_tokens: int, max_length: int, d_model: int = 64, n_layers: int = 2, n_heads: int = 4) -> None:
+    def __init__(
+        self,
+        n_tokens: int,
+        max_length: int,
+        d_model: int = 64,
+        n_layers: int = 2,
+        n_heads: int = 4,
+        anchored: bool = False,
+    ) -> None:
         super().__init__()
         if d_model % n_heads:
             raise ValueError(f"n_heads={n_heads} does not divide d_model={d_model}. Give a d_model that is a multiple.")
         self.pad = n_tokens
         self.token = nn.Embedding(n_tokens, d_model)
         self.position = nn.Embedding(max_length + 1, d_model)
+        self.column = nn.Embedding(max_length, d_model) if anchored else None
         self.begin = nn.Parameter(torch.zeros(d_model))
         self.blocks = nn.ModuleList([Block(d_model, n_heads) for _ in range(n_layers)])
         self.norm = nn.LayerNorm(d_model)
-        for weight in (self.token.weight, self.position.weight, self.begin):
+        for weight in (self.begin, *[m.weight for m in self.modules() if isinstance(m, nn.Embedding)]):
             nn.init.normal_(weight, std=0.1)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -51,6 +62,8 @@ class CausalTransformer(nn.Module):
         real = tokens != self.pad  # (B, L)
         order = real.cumsum(dim=1) * real  # (B, L): 1 for a row's first token; 0 at pads
         x = self.token(tokens.masked_fill(~real, 0)) + self.position(order)  # (B, L, d)
+        if self.column is not None:
+            x = x + self.column.weight[: tokens.shape[1]]
         begin = (self.begin + self.position.weight[0]).expand(len(x), 1, -1)  # (B, 1, d)
         x = torch.cat([begin, x], dim=1)  # (B, L + 1, d)
         seen = nn.functional.pad(real, (1, 0), value=True)  # (B, L + 1)

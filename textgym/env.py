@@ -14,6 +14,7 @@ from textgym.arrays import BoolArray, IntArray
 from textgym.errors import InvalidReward
 from textgym.registration import build_task
 from textgym.rendering import METADATA, check_render_mode, render
+from textgym.space import TokenBox
 from textgym.task import Task
 
 
@@ -90,9 +91,9 @@ class TextGenEnv(Env[IntArray, np.int64]):
             render(self.episodes, 0, "human")
 
 
-def observation_space(task: Task) -> spaces.Box[np.int32]:
-    """Return the space of one row's tokens. An integer Box, since SB3 one-hot-encodes MultiDiscrete."""
-    return spaces.Box(0, task.vocabulary.pad, (task.max_prompt + task.horizon,), np.int32)
+def observation_space(task: Task) -> TokenBox:
+    """Return the space of one row's tokens."""
+    return TokenBox(task.vocabulary.pad, task.max_prompt, task.horizon)
 
 
 def named(error: InvalidReward, env: Env[Any, Any] | VectorEnv[Any, Any, Any]) -> InvalidReward:

@@ -1,0 +1,24 @@
+"""TokenBox: the observation space of a row of tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium import spaces
+
+
+class TokenBox(spaces.Box):
+    """`Box(0, pad, (max_prompt + horizon,), int32)` that knows where the prompt ends and the completion begins.
+
+    An integer Box, since SB3 one-hot-encodes `MultiDiscrete` and refuses `Text`. A network needs the boundary: a row
+    that was asked "a" and has written "b" holds the same tokens, in the same order, as one that was asked "ab".
+
+    Args:
+        pad: the id that stands where no token does; all other ids are below it.
+        max_prompt: columns of the prompt, right-aligned.
+        horizon: columns of the completion, left-aligned.
+    """
+
+    def __init__(self, pad: int, max_prompt: int, horizon: int) -> None:
+        super().__init__(0, pad, (max_prompt + horizon,), np.int32)
+        self.pad = pad
+        self.max_prompt = max_prompt
