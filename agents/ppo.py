@@ -16,9 +16,10 @@ def make(env: Any, **overrides: Any) -> PPO:
         env: a vectorised environment of tokens, as `make_vec_env` makes them.
         overrides: `PPO`'s arguments, over the defaults here.
     """
+    n_steps = 64
     settings: dict[str, Any] = {
-        "n_steps": 32,
-        "batch_size": 128,
+        "n_steps": n_steps,
+        "batch_size": min(512, n_steps * env.num_envs // 2),
         "n_epochs": 4,
         "learning_rate": 2e-3,
         "gamma": 1.0,

@@ -18,6 +18,7 @@ from safetensors.numpy import save as to_bytes
 from textgym import Task, load_task
 from textgym.errors import InvalidSetting
 
+from .device import check_device
 from .table import Agent, make
 from .vec_env import make_vec_env
 
@@ -72,7 +73,8 @@ def load(folder: str | Path, agent: str | None = None, device: str = "auto") -> 
 
     Raises:
         FileNotFoundError: no run is there.
-        InvalidSetting: the files are damaged, of a newer format, or the agent's own code was not named again.
+        InvalidSetting: the files are damaged, of a newer format, or the agent's own code was not named again; or the
+            device is not here.
         UnknownName: the environment or the agent is not registered here.
     """
     folder = Path(folder)
@@ -84,7 +86,7 @@ def load(folder: str | Path, agent: str | None = None, device: str = "auto") -> 
         )
     config.task()  # refuses an id that is not registered here, before Gymnasium sees it
     env = make_vec_env(config.env, config.n_envs, **config.env_kwargs)
-    loaded = make(config.agent, env, seed=config.seed, device=device, **config.overrides)
+    loaded = make(config.agent, env, seed=config.seed, device=check_device(device), **config.overrides)
     try:
         _restore(loaded, load_file(folder / POLICY))
     except (SafetensorError, RuntimeError, KeyError, ValueError, OSError) as error:

@@ -44,20 +44,20 @@ def check_actions(actions: Any, n: int, size: int) -> IntArray:
         InvalidAction: another shape, a type that is no integer, or a value out of `[0, size)`; the row is named.
     """
     try:
-        array = np.asarray(actions)
+        given = np.asarray(actions)
     except ValueError as error:
         raise InvalidAction(f"actions {actions!r} are no array: {error}. Give {n} integers.") from error
-    if array.shape != (n,):
-        raise InvalidAction(f"actions of shape {array.shape} for {n} rows. Give one integer a row, shape ({n},).")
-    if array.dtype.kind not in "iu":
+    if given.shape != (n,):
+        raise InvalidAction(f"actions of shape {given.shape} for {n} rows. Give one integer a row, shape ({n},).")
+    if given.dtype.kind not in "iu":
         raise InvalidAction(
-            f"actions of dtype {array.dtype}, {array[:4]!r}, are no token ids. Give integers from 0 to {size - 1}."
+            f"actions of dtype {given.dtype}, {given[:4]!r}, are no token ids. Give integers from 0 to {size - 1}."
         )
-    if array.dtype != np.int64:
-        array = array.astype(np.int64)  # uint64 beyond int64 wraps to a negative number, which the next line refuses
+    # uint64 beyond int64 wraps to a negative number, which the check refuses
+    array = given if given.dtype == np.int64 else given.astype(np.int64)
     if np.maximum.reduce(array.view(np.uint64)) >= size:  # seen unsigned, negative numbers are large: one pass, not two
         row = int(np.flatnonzero((array < 0) | (array >= size))[0])
         raise InvalidAction(
-            f"action {int(array[row])} of row {row} is out of range: there are {size} actions, 0 to {size - 1}."
+            f"action {int(given[row])} of row {row} is out of range: there are {size} actions, 0 to {size - 1}."
         )
     return array

@@ -43,7 +43,7 @@ class TextGenEnv(Env[IntArray, np.int64]):
         self.task = build_task(task, **task_kwargs)
         self.render_mode = check_render_mode(render_mode)
         self.episodes = self.task.blank(1)
-        self.observation_space = observation_space(self.task)
+        self.observation_space: spaces.Space[Any] = observation_space(self.task)
         self.action_space = spaces.Discrete(self.task.size)
         self._action = np.zeros(1, np.int64)
 
@@ -62,18 +62,24 @@ class TextGenEnv(Env[IntArray, np.int64]):
         if self.episodes.finished.item():
             raise ResetNeeded("the episode has ended, or none has begun. Call reset() before step().")
         try:
-            reward = self.task.step(self.episodes, self._action).item()
+            reward, info = self._write()
         except InvalidReward as error:
             raise named(error, self) from error
-        finished = self.episodes.finished.item()
-        info: dict[str, Any] = {}
-        if finished and self.task.metrics:
-            metrics = {name: values.item() for name, values in self.task.measure(self.episodes).items()}
-            if "success" in metrics:
-                info["is_success"] = bool(metrics["success"])
-            info["metrics"] = metrics
         self._show()
-        return self.episodes.tokens[0].copy(), reward, finished, False, info
+        return self.episodes.tokens[0].copy(), reward, self.episodes.finished.item(), False, info
+
+    def _write(self) -> tuple[float, dict[str, Any]]:
+        """Write the token; return its reward and, at the end, what the task reports."""
+        reward = self.task.step(self.episodes, self._action).item()
+        if not self.task.metrics or not self.episodes.finished.item():
+            return reward, {}
+        try:
+            metrics = {name: values.item() for name, values in self.task.measure(self.episodes).items()}
+        except BaseException:
+            self.episodes.erase()
+            raise
+        success = {"is_success": bool(metrics["success"])} if "success" in metrics else {}
+        return reward, {**success, "metrics": metrics}
 
     def action_masks(self) -> BoolArray:
         """Return the actions worth taking now, `(size,)` bool, as sb3-contrib's `MaskablePPO` asks for them."""

@@ -169,6 +169,10 @@ class Episodes:
                 self._restart(rows)
                 return
             prompts = (first,)
+        if not all(isinstance(p.seed, (int, np.integer)) and 0 <= p.seed < 2**64 for p in prompts):
+            raise InvalidPrompt(
+                f"a prompt's seed must be an integer from 0 to 2**64 - 1; got {[p.seed for p in prompts]}."
+            )
         read = _aligned([p.tokens for p in prompts], self.max_prompt, pad, pad, "prompt", right=True)
         best = _aligned([p.target for p in prompts], self.target.shape[1], pad, self.vocabulary.size, "target")
         self.tokens[rows, : self.max_prompt] = read
@@ -256,7 +260,7 @@ def _aligned(parts: list[IntArray], width: int, pad: int, limit: int, kind: str,
             f"a {kind} has {len(longest)} tokens, {longest.tolist()}, but the prompt generator announces at most "
             f"{width}. Announce more (`max_length`, `max_target`) or generate less."
         )
-    flat = np.concatenate(parts)
+    flat = np.concatenate([part for part in parts if len(part)] or [np.zeros(0, np.int32)])
     if flat.size and not (np.issubdtype(flat.dtype, np.integer) and flat.min() >= 0 and flat.max() < limit):
         raise InvalidPrompt(
             f"a {kind} holds {flat[(flat < 0) | (flat >= limit)].tolist() or flat.dtype}; its ids must be integers "

@@ -15,7 +15,11 @@ class InvalidVocabulary(ValueError):
 
 
 class InvalidTarget(ValueError):
-    """A target that the vocabulary cannot write, or that the horizon cannot hold."""
+    """A target that the vocabulary cannot write; `token` is the first one that it lacks, where that is the fault."""
+
+    def __init__(self, message: str, token: str | None = None) -> None:
+        super().__init__(message)
+        self.token = token
 
 
 class InvalidPrompt(ValueError):

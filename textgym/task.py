@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -143,7 +142,11 @@ class Task:
             raise
 
     def measure(self, episodes: Episodes) -> dict[str, FloatArray]:
-        """Return every metric of every row, `(n,)` float64 each; they mean something where a row has ended."""
+        """Return every metric of rows that have all ended, `(n,)` float64 each.
+
+        Raises:
+            InvalidReward: a metric is not finite or has the wrong shape.
+        """
         return {name: _checked(metric(episodes), metric, episodes) for name, metric in self.metrics.items()}
 
     def action_mask(self, episodes: Episodes) -> BoolArray:
@@ -165,8 +168,7 @@ def _checked(values: Array, source: Reward, episodes: Episodes) -> FloatArray:
             f"reward {name!r} gave shape {rewards.shape} for {len(episodes)} rows; it must give one number a row, "
             f"shape ({len(episodes)},). Decorate a function of one row with `textgym.rewards.rowwise`."
         )
-    # One dot product finds what is not finite; where large numbers overflow it, they are looked at one by one.
-    if not math.isfinite(rewards.dot(rewards)) and not np.isfinite(rewards).all():
+    if np.count_nonzero(np.isfinite(rewards)) < len(rewards):
         row = int(np.flatnonzero(~np.isfinite(rewards))[0])
         raise InvalidReward(
             f"reward {name!r} gave {rewards[row]} at step {episodes.length[row]} of row {row}, text "

@@ -105,22 +105,16 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         actions = check_actions(actions, self.num_envs, self.task.size)
         if not self._rngs:
             raise ResetNeeded("no episode has begun. Call reset() before step().")
-        episodes = self.episodes
-        resting = np.count_nonzero(episodes.finished) if self.autoreset_mode is not AutoresetMode.SAME_STEP else 0
-        try:
-            rewards = self._step_the_rest(actions) if resting else self.task.step(episodes, actions)
-        except InvalidReward as error:
-            raise named(error, self) from error
-        terminations = episodes.finished.copy()
-        info: dict[str, Any] = {}
-        if ended := np.count_nonzero(terminations):
-            info = self._final_info(terminations)
-            if self.autoreset_mode is AutoresetMode.SAME_STEP:
-                rows: Rows = ... if ended == self.num_envs else np.flatnonzero(terminations)
-                info = self._final(rows, terminations, info)
-                self._begin(rows)
+        over = self._rows_that_are_over()
+        going: Rows = ... if over is None else np.flatnonzero(~over)
+        rewards, info = self._write(actions, going)
+        if over is not None:
+            self._begin(np.flatnonzero(over))
+        terminations = self.episodes.finished.copy()
+        if info and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            self._begin(... if terminations.all() else np.flatnonzero(terminations))
         self._show()
-        return episodes.tokens.copy(), rewards, terminations, np.zeros(self.num_envs, np.bool_), info
+        return self.episodes.tokens.copy(), rewards, terminations, np.zeros(self.num_envs, np.bool_), info
 
     def action_masks(self) -> BoolArray:
         """Return the actions worth taking now, `(n, size)` bool."""
@@ -134,52 +128,77 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
             return None
         return tuple(render(self.episodes, row, self.render_mode) for row in range(self.num_envs))
 
-    def _step_the_rest(self, actions: IntArray) -> FloatArray:
-        """Step the rows that go on and begin those that ended one step ago; the latter's actions are ignored."""
-        ended = self.episodes.finished.copy()
+    def _rows_that_are_over(self) -> BoolArray | None:
+        """Return which rows ended a step ago and begin anew in this one, their actions ignored; None for none."""
+        if self.autoreset_mode is AutoresetMode.SAME_STEP or not np.count_nonzero(self.episodes.finished):
+            return None
         if self.autoreset_mode is AutoresetMode.DISABLED:
             raise ResetNeeded(
-                f"rows {np.flatnonzero(ended).tolist()} have ended and auto-reset is disabled. Call "
+                f"rows {np.flatnonzero(self.episodes.finished).tolist()} have ended and auto-reset is disabled. Call "
                 'reset(options={"reset_mask": terminations}) first.'
             )
-        rewards = np.zeros(self.num_envs)
-        if (rows := np.flatnonzero(~ended)).size:
-            rewards[rows] = self.task.step(self.episodes, actions[rows], rows)
-        self._begin(np.flatnonzero(ended))
-        return rewards
+        return self.episodes.finished.copy()
+
+    def _write(self, actions: IntArray, going: Rows) -> tuple[FloatArray, dict[str, Any]]:
+        """Write one token in the rows that go on; return all rows' rewards and what those report that end now."""
+        episodes, n = self.episodes, self.num_envs
+        try:
+            if going is ...:
+                rewards = self.task.step(episodes, actions)
+                ended = episodes.finished
+            else:
+                rewards = np.zeros(n)
+                rewards[going] = self.task.step(episodes, actions[going], going) if going.size else 0.0
+                ended = np.zeros(n, np.bool_)
+                ended[going] = episodes.finished[going]
+            if not np.count_nonzero(ended):
+                return rewards, {}
+            try:
+                return rewards, self._report(ended.copy())
+            except BaseException:
+                episodes.erase(going)
+                raise
+        except InvalidReward as error:
+            raise named(error, self) from error
+
+    def _report(self, ended: BoolArray) -> dict[str, Any]:
+        """Return the info of a step in which rows end, laid out as `SyncVectorEnv` does."""
+        rows = np.flatnonzero(ended)
+        last = self.episodes if len(rows) == self.num_envs else self.episodes.take(rows)
+        metrics = {name: self._spread(values, rows) for name, values in self.task.measure(last).items()}
+        info: dict[str, Any] = {}
+        if "success" in metrics:
+            info |= _masked("is_success", metrics["success"].astype(np.bool_), ended)
+        if metrics:
+            parts = [_masked(name, values, ended) for name, values in metrics.items()]
+            info |= _masked("metrics", {key: value for part in parts for key, value in part.items()}, ended)
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            return info
+        observations = np.full(self.num_envs, None, dtype=object)
+        observations[rows] = np.fromiter(last.tokens.copy(), dtype=object)
+        return _masked("final_obs", observations, ended) | _masked("final_info", info, ended)
+
+    def _spread(self, values: FloatArray, rows: IntArray) -> FloatArray:
+        """Return the rows' values among zeros for all others, `(n,)`."""
+        if len(rows) == self.num_envs:
+            return values
+        spread = np.zeros(self.num_envs)
+        spread[rows] = values
+        return spread
 
     def _begin(self, rows: Rows) -> None:
         rngs = self._rngs if rows is ... else [self._rngs[row] for row in rows]
         self.episodes.begin(rows, self.task.draw(rngs))
 
-    def _final_info(self, ended: BoolArray) -> dict[str, Any]:
-        """Return what the ended rows report: values `(n,)`, zero elsewhere, each with its mask `_name`."""
-        if not self.task.metrics:
-            return {}
-        metrics: dict[str, Any] = {}
-        for name, values in self.task.measure(self.episodes).items():
-            metrics[name], metrics[f"_{name}"] = np.where(ended, values, 0.0), ended.copy()
-        info: dict[str, Any] = {}
-        if "success" in metrics:
-            info["is_success"], info["_is_success"] = metrics["success"].astype(np.bool_), ended.copy()
-        info["metrics"], info["_metrics"] = metrics, ended.copy()
-        return info
-
-    def _final(self, rows: Rows, ended: BoolArray, final_info: dict[str, Any]) -> dict[str, Any]:
-        """Return the info of a step after which rows begin anew: their last observations, and what they report."""
-        last = np.full(self.num_envs, None, dtype=object)
-        last[rows] = np.fromiter(self.episodes.tokens[rows].copy(), dtype=object)
-        return {
-            "final_obs": last,
-            "_final_obs": ended.copy(),
-            "final_info": final_info,
-            "_final_info": ended.copy(),
-        }
-
     def _show(self) -> None:
         if self.render_mode == "human":
             for row in range(self.num_envs):
                 render(self.episodes, row, "human")
+
+
+def _masked(key: str, values: Any, mask: BoolArray) -> dict[str, Any]:
+    """Return an entry of a batched info, with the mask of the rows that have it."""
+    return {key: values, f"_{key}": mask.copy()}
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
@@ -195,7 +214,7 @@ def _seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
         return [None if seed is None else int(seed) + row for row in range(n)]
     if len(seed) != n:
         raise ValueError(f"{len(seed)} seeds for {n} rows. Give one number, or one a row.")
-    return list(seed)
+    return [None if row is None else int(row) for row in seed]
 
 
 def _reset_mask(options: dict[str, Any] | None, n: int) -> BoolArray | None:

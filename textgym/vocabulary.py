@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,7 +70,15 @@ class _Pretrained:
         return ids
 
     def decode(self, vocabulary: Vocabulary, ids: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        # the tokenizer does not know the task's own symbols: they stand between what it decodes
+        text = ""
+        for own, run in itertools.groupby(ids, key=lambda i: i >= vocabulary.size):
+            part = list(run)
+            text += (
+                "".join([vocabulary.pieces[i] for i in part])
+                if own
+                else self.tokenizer.decode(part, clean_up_tokenization_spaces=False)
+            )
         return text
 
 
@@ -197,7 +206,8 @@ class Vocabulary:
             alphabet = "".join(self.tokens) if self.longest == 1 else " ".join(self.tokens[:50])
             raise InvalidTarget(
                 f"text {token if within is None else within!r} has {token!r}, which is not in the "
-                f"vocabulary {alphabet!r}. Add it to the vocabulary, or write without it."
+                f"vocabulary {alphabet!r}. Add it to the vocabulary, or write without it.",
+                token,
             )
         return found
 

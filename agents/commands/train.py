@@ -30,12 +30,13 @@ def train(
     require_positive(steps=steps, n_envs=n_envs)
     task = load_task(id, **env_kwargs)
     from .. import make, make_vec_env
+    from ..device import check_device
     from ..evaluation import evaluate
     from ..runs import Config, check_free, save
 
     if out is not None and not overwrite:
         check_free(out)
-    learner = make(agent, make_vec_env(id, n_envs, seed=seed, **env_kwargs), seed=seed, device=device)
+    learner = make(agent, make_vec_env(id, n_envs, seed=seed, **env_kwargs), seed=seed, device=check_device(device))
     start = time.perf_counter()
     learner.learn(steps, progress_bar=True)
     seconds = time.perf_counter() - start

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from textgym.arrays import IntArray
+from textgym.errors import InvalidVocabulary
 from textgym.prompts import RandomStrings
 from textgym.rewards import REWARDS
 from textgym.task import Task
@@ -52,6 +53,8 @@ def string_task(
     alphabet: str, min_length: int, max_length: int, reward: str, answer: Callable[[IntArray], IntArray]
 ) -> Task:
     """Return the task of answering a random string with another of the same length."""
+    if not alphabet:
+        raise InvalidVocabulary(f"alphabet={alphabet!r} has no letter. Give at least one.")
     vocabulary = Vocabulary((*alphabet, "$"), eos="$")
     prompts = RandomStrings(vocabulary, min_length, max_length, answer)
     return Task(vocabulary, prompts, REWARDS[reward], horizon=max_length + 1)

@@ -68,7 +68,7 @@ def text_gen(
     ## Version history
     v0: initial version.
     """
-    targets = [target] if isinstance(target, str) else list(target)
+    targets = [target] if isinstance(target, str) else list(target) if isinstance(target, Sequence) else []
     if not targets or not all(isinstance(text, str) and text for text in targets):
         raise InvalidTarget(f"target={target!r} is empty or no text. Give a string, or a list of strings.")
     vocabulary = _vocabulary(targets, alphabet, eos, tokenizer)
@@ -122,10 +122,10 @@ def _encode(
     except InvalidTarget as error:
         if tokenizer is not None:
             raise
-        foreign = next(letter for letter in text if letter not in vocabulary.ids)
         raise InvalidTarget(
-            f"target {text!r} has {foreign!r}, which is not in the alphabet {alphabet!r}. Add it to `alphabet`, or "
-            "leave `alphabet` out to take the target's own characters."
+            f"target {text!r} has {error.token!r}, which is not in the alphabet {alphabet!r}. Add it to `alphabet`, or "
+            "leave `alphabet` out to take the target's own characters.",
+            error.token,
         ) from error
     if vocabulary.eos_id in ids:
         raise InvalidTarget(f"target {text!r} holds the end token {vocabulary.eos!r}. Leave it out: it is appended.")

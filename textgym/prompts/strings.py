@@ -22,7 +22,8 @@ class RandomStrings:
         vocabulary: its tokens but the end token are the letters.
         min_length: letters of the shortest string.
         max_length: letters of the longest.
-        answer: the target of a string, as ids; the end token is appended where there is one.
+        answer: the target of a string, as ids, no longer than the string; the end token is appended where there is
+            one.
 
     Raises:
         InvalidSize: a length that is no positive integer.
@@ -49,11 +50,12 @@ class RandomStrings:
     @cached_property
     def _letters(self) -> IntArray:
         """The ids of the letters."""
-        return np.delete(np.arange(self.vocabulary.size, dtype=np.int32), self._ending)
+        return np.setdiff1d(np.arange(self.vocabulary.size, dtype=np.int32), self._ending)
 
     @cached_property
-    def _ending(self) -> list[int]:
-        return [] if self.vocabulary.eos_id is None else [self.vocabulary.eos_id]
+    def _ending(self) -> IntArray:
+        eos = self.vocabulary.eos_id
+        return np.array([] if eos is None else [eos], np.int32)
 
     @cached_property
     def _choices(self) -> FloatArray:
@@ -66,6 +68,4 @@ class RandomStrings:
         drawn = (rng.random(self.max_length + 1) * self._choices).astype(np.int32)
         length = self.min_length + int(drawn[0])
         string = self._letters[drawn[1 : length + 1]]
-        target = np.empty(length + len(self._ending), np.int32)
-        target[:length], target[length:] = self.answer(string), self._ending
-        return Prompt(string, target)
+        return Prompt(string, np.concatenate((self.answer(string), self._ending)))

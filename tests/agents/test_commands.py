@@ -1,0 +1,125 @@
+"""The `textgym` command, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agents.commands import main
+from textgym import env_ids
+
+# SB3 silences this when it is imported, which pytest undoes for each test.
+pytestmark = pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def textgym(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command line in an empty folder; return its exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["textgym", *arguments])
+        with pytest.raises(SystemExit) as exit:
+            main()
+        assert exit.value.code is None or isinstance(exit.value.code, int)
+        return exit.value.code or 0, *capfd.readouterr()
+
+    return run
+
+
+def test_list_shows_every_environment_with_its_returns(textgym: Run) -> None:
+    status, out, _ = textgym("list")
+    assert status == 0
+    assert all(id in out for id in env_ids())
+    (line,) = (line.split() for line in out.splitlines() if line.startswith("TextGen-v0"))
+    assert line[:4] == ["TextGen-v0", "3", "3", "3.000"]  # id, vocabulary, horizon, return of the target
+    assert abs(float(line[4]) + 1) < 5 * float(line[6])  # random writing: -1, within its standard error
+
+
+def test_list_as_markdown_is_a_table_with_a_row_for_each_id(textgym: Run) -> None:
+    lines = textgym("list", "--markdown")[1].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["id", "task", "vocabulary", "horizon", "target", "random"]
+    assert cells[1] == ["---"] * 6
+    assert [row[0] for row in cells[2:]] == [f"`{id}`" for id in env_ids()]
+
+
+@pytest.mark.parametrize("id", env_ids())
+def test_info_shows_the_page_of_an_environment(id: str, textgym: Run) -> None:
+    status, out, _ = textgym("info", id)
+    assert status == 0
+    for part in (id, "Description", "Actions", "Observation", "Reward", "Episode end", "Arguments", "Version history"):
+        assert part in out
+
+
+def test_check_names_the_laws_that_a_users_task_keeps(textgym: Run, tmp_path: Path) -> None:
+    code = "from textgym import load_task\n\ndef mine():\n    return load_task('TextGen-v0', target='ab')\n"
+    (tmp_path / "my_lawful_module.py").write_text(code)
+    status, out, _ = textgym("check", "my_lawful_module:mine")
+    assert status == 0
+    assert len(out.splitlines()) > 5
+    assert all(line.startswith("holds: ") for line in out.splitlines())
+
+
+def test_check_says_which_law_a_task_breaks(textgym: Run, tmp_path: Path) -> None:
+    code = (
+        "import numpy as np\nfrom dataclasses import replace\nfrom textgym import load_task\n\n"
+        "def chance(episodes):\n    return np.random.random(len(episodes))\n\n"
+        "def mine():\n    return replace(load_task('TextGen-v0'), reward=chance)\n"
+    )
+    (tmp_path / "my_lawless_module.py").write_text(code)
+    status, _, err = textgym("check", "my_lawless_module:mine")
+    assert status == 1
+    assert err.startswith("LawBroken: ")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "TextGem-v0"], "UnknownName: no environment is called 'TextGem-v0'. Did you mean 'TextGen-v0'?"),
+        (["play", "TextGym/Copi-v0"], "Did you mean 'TextGym/Copy-v0'?"),
+        (["check", "TextGem-v0"], "Did you mean 'TextGen-v0'?"),
+        (["check", "nowhere:task"], "no task factory at 'nowhere:task'"),
+        (["train", "TextGem-v0"], "Did you mean 'TextGen-v0'?"),
+        (["train", "TextGen-v0", "--agent", "qlearning"], "no agent is called 'qlearning'. Did you mean 'q-learning'?"),
+        (["train", "TextGen-v0", "--agent", "nowhere:make"], "no agent at 'nowhere:make'"),
+        (["train", "TextGen-v0", "--steps", "0"], "steps=0 is not a size"),
+        (["train", "TextGen-v0", "--n-envs", "-1"], "n_envs=-1 is not a size"),
+        (["train", "TextGen-v0", "--device", "abacus"], "abacus"),
+        (["train", "TextGen-v0", "--env", "target"], "setting 'target' is not KEY=VALUE"),
+        (["train", "TextGen-v0", "--env", "horizon=1"], "horizon=1 is shorter than the longest target"),
+        (["train", "TextGen-v0", "--env", "targt=a"], "Did you mean 'target'?"),
+        (["eval", "nowhere"], "FileNotFoundError: nowhere holds no run"),
+    ],
+)
+def test_a_mistake_is_answered_by_one_line(arguments: list[str], message: str, textgym: Run) -> None:
+    status, _, err = textgym(*arguments)
+    assert status == 1
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "agent"), [(("--agent", "q-learning"), "q-learning"), (("--steps", "3000"), "ppo")]
+)
+def test_train_and_eval_write_the_text(arguments: tuple[str, ...], agent: str, textgym: Run, tmp_path: Path) -> None:
+    status, out, _ = textgym("train", "TextGen-v0", *arguments, "--out", "runs/first", "--seed", "1")
+    assert status == 0
+    assert "Greedy writing now earns 3.00, success 100%:\n我爱你\n" in out
+    assert "textgym eval runs/first" in out
+    status, out, _ = textgym("eval", "runs/first")
+    assert f"TextGen-v0, {agent}, " in out
+    assert "mean return   3.000\nsuccess rate  100.0%\nsamples\n  我爱你\n" in out
+    status, out, err = textgym("eval", "runs/first", "--json", "--episodes", "7")
+    assert err == ""
+    assert json.loads(out) == {"mean_return": 3.0, "success_rate": 1.0, "episodes": 7, "samples": ["我爱你"] * 5}
+    sampled = json.loads(textgym("eval", "runs/first", "--json", "--sample", "--episodes", "400")[1])
+    assert 2 < sampled["mean_return"] < 3  # exploration, or a policy that is not yet certain

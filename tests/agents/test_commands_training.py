@@ -1,0 +1,116 @@
+"""`textgym play`, and what `train` keeps, as a user types it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agents.commands import main
+
+# SB3 silences this when it is imported, which pytest undoes for each test.
+pytestmark = pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def textgym(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command line in an empty folder, with these lines typed; return its exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*arguments: str, typed: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["textgym", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        with pytest.raises(SystemExit) as exit:
+            main()
+        assert exit.value.code is None or isinstance(exit.value.code, int)
+        return exit.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_play_shows_each_reward_and_the_end(textgym: Run) -> None:
+    status, out, _ = textgym("play", "TextGen-v0", typed="我\n我\n你\n我爱你\n\n")
+    assert status == 0
+    assert "Tokens: 我 爱 你" in out
+    for line in (
+        "我   reward +1, return 1",
+        "我我   reward -1, return 0",
+        "我我你   reward +1, return 1\nNo success.",
+        "我爱你   reward +1, return 3\nSuccess!",
+    ):
+        assert line in out
+
+
+def test_play_takes_settings_and_the_end_token_and_refuses_what_is_no_token(textgym: Run) -> None:
+    arguments = ("play", "TextGym/Copy-v0", "--env", "alphabet=ab", "--env", "max_length=2", "--seed", "0")
+    prompt = next(line for line in textgym(*arguments)[1].splitlines() if " → " in line).partition(" → ")[0]
+    status, out, _ = textgym(*arguments, typed=f"x\n{prompt}\n$\n\n")
+    assert status == 0
+    assert "text 'x' has 'x', which is not in the vocabulary 'ab$'" in out
+    assert f"{prompt} → {prompt}$" in out
+    assert "return 1\nSuccess!" in out
+
+
+def test_play_says_that_a_symbol_stands_in_prompts_only(textgym: Run) -> None:
+    out = textgym("play", "TextGym/Corners-v0", typed="↗\n\n")[1]
+    assert "'↗' stands in prompts only; write one of → ← ↑ ↓" in out
+
+
+def test_settings_of_the_environment_are_kept_in_the_run(textgym: Run, tmp_path: Path) -> None:
+    settings = ("--env", "target=ba", "--env", "alphabet=abc", "--env", "reward=terminal", "--env", "horizon=2")
+    status, out, _ = textgym("train", "TextGen-v0", "--agent", "q-learning", *settings, "--out", "run")
+    assert status == 0
+    assert "earns 1.00, success 100%:\nba\n" in out
+    config = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
+    assert config["env_kwargs"] == {"target": "ba", "alphabet": "abc", "reward": "terminal", "horizon": 2}
+    assert json.loads(textgym("eval", "run", "--json")[1])["mean_return"] == 1.0
+
+
+def test_training_without_a_folder_keeps_nothing(textgym: Run, tmp_path: Path) -> None:
+    status, out, _ = textgym("train", "TextGen-v0", "--agent", "q-learning", "--steps", "500")
+    assert status == 0
+    assert "我爱你" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_replaced_only_when_asked_for(textgym: Run, tmp_path: Path) -> None:
+    train = ("train", "TextGen-v0", "--agent", "q-learning", "--steps", "100", "--out", "run", "--seed")
+    assert textgym(*train, "1")[0] == 0
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    status, _, err = textgym(*train, "2")
+    assert status == 1
+    assert "run holds a run already. Choose another folder, or pass --overwrite" in err
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert textgym(*train, "2", "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))["seed"] == 2
+
+
+def test_the_same_seed_trains_the_same_agent(textgym: Run, tmp_path: Path) -> None:
+    for folder, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        textgym("train", "TextGym/Copy-v0", "--steps", "300", "--seed", seed, "--out", folder)
+    a, b, c = ((tmp_path / folder / "policy.safetensors").read_bytes() for folder in "abc")
+    assert a == b != c
+
+
+def test_an_agent_of_the_users_own_beside_them_is_trained_and_named_again(textgym: Run, tmp_path: Path) -> None:
+    (tmp_path / "my_own_agent.py").write_text("from agents.tabular import make\n")
+    status, out, err = textgym("train", "TextGen-v0", "--agent", "my_own_agent:make", "--out", "run")
+    assert (status, err) == (0, "")
+    assert "我爱你" in out
+    status, _, err = textgym("eval", "run")
+    assert status == 1
+    assert "name it again: --agent my_own_agent:make" in err
+    status, out, _ = textgym("eval", "run", "--agent", "my_own_agent:make", "--json")
+    assert json.loads(out)["success_rate"] == 1.0
+
+
+def test_no_arguments_show_the_commands(textgym: Run) -> None:
+    out = textgym()[1]
+    assert all(name in out for name in ("list", "info", "play", "train", "eval", "check"))

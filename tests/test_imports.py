@@ -1,0 +1,118 @@
+"""Who may import whom: design.md's order, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Each part of textgym and what stands right below it; it may import all that stands below.
+BELOW = {
+    "arrays": "",
+    "errors": "",
+    "font": "",
+    "space": "",
+    "actions": "arrays",
+    "vocabulary": "arrays errors",
+    "episodes": "vocabulary",
+    "ends": "episodes",
+    "task": "ends",
+    "prompts": "task",
+    "rewards": "task",
+    "registration": "task",
+    "rendering": "task font",
+    "rollouts": "task",
+    "envs": "prompts rewards registration",
+    "env": "registration rendering actions space",
+    "vector_env": "env",
+    "solving": "registration rollouts",
+    "checking": "vector_env solving",
+    "wrappers": "vocabulary",
+}
+
+
+def modules(package: str) -> list[Path]:
+    """Return a package's files."""
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path, everywhere: bool = True) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield (relative dots, module, names) of a file's imports; in functions too, or only at its top."""
+    nodes = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name, []) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", [alias.name for alias in node.names]
+        function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if everywhere or not (function or for_types):
+            nodes += ast.iter_child_nodes(node)  # type: ignore[arg-type]
+
+
+def part(path: Path) -> str:
+    """Return which part of textgym a file belongs to."""
+    return path.relative_to(ROOT / "textgym").with_suffix("").parts[0]
+
+
+def below(name: str) -> set[str]:
+    """Return all parts that a part may import: its own, and what stands below."""
+    return {name}.union(*(below(lower) for lower in BELOW[name].split()))
+
+
+def test_parts_of_textgym_import_only_what_stands_below_them() -> None:
+    for path in modules("textgym"):
+        if part(path) == "__init__":
+            continue
+        assert part(path) in BELOW, f"{path.name} has no place in the order: give it one in design.md and here"
+        for dots, module, names in imports(path):
+            assert not dots, f"{path.name}: imports inside textgym are absolute"
+            if module.split(".")[0] == "textgym":
+                wanted = [module.split(".")[1]] if "." in module else names or ["textgym"]
+                assert {*wanted} <= below(part(path)), f"{path.name} imports {wanted}, which stands above it"
+
+
+def test_environments_know_no_task_of_ours() -> None:
+    for name in ("env", "vector_env", "solving", "rendering"):
+        assert not below(name) & {"envs", "rewards", "prompts"}
+
+
+def test_textgym_itself_needs_only_numpy_and_gymnasium() -> None:
+    for path in modules("textgym"):
+        tops = {module.split(".")[0] for _, module, _ in imports(path, everywhere=False)}
+        assert tops - sys.stdlib_module_names <= {"numpy", "gymnasium", "textgym"}, path.name
+
+
+def test_nobody_imports_what_stands_above_the_package() -> None:
+    for package, above in (("textgym", {"agents", "benchmarks"}), ("agents", {"agents", "benchmarks"})):
+        for path in modules(package):
+            tops = {module.split(".")[0] for dots, module, _ in imports(path) if not dots}
+            assert not tops & above, f"{path} imports {tops & above}; inside agents imports are relative"
+
+
+def test_agents_use_public_names_of_textgym() -> None:
+    for path in modules("agents"):
+        for dots, module, names in imports(path):
+            if not dots and module.split(".")[0] == "textgym":
+                assert not [name for name in (*module.split("."), *names) if name.startswith("_")], path.name
+
+
+def test_the_transformer_is_plain_torch() -> None:
+    tops = {module.split(".")[0] for _, module, _ in imports(ROOT / "agents" / "transformer.py")}
+    assert tops - sys.stdlib_module_names == {"torch"}
+    assert not any(dots for dots, _, _ in imports(ROOT / "agents" / "transformer.py"))
+
+
+@pytest.mark.parametrize("module", ["textgym", "agents", "agents.commands"])
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    heavy = ("torch", "stable_baselines3", "sb3_contrib", "transformers", "moviepy", "pygame")
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (result.stdout.strip(), result.stderr) == ("[]", "")
