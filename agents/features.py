@@ -11,7 +11,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, require_positive
 from textgym.space import TokenBox
 
 from .transformer import CausalTransformer
@@ -33,6 +33,7 @@ class TransformerExtractor(BaseFeaturesExtractor):
 
     Raises:
         InvalidSetting: another space, or a Dict without that key.
+        InvalidSize: a size that is no positive integer.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class TransformerExtractor(BaseFeaturesExtractor):
         n_heads: int = 4,
         token_key: str = "tokens",
     ) -> None:
+        require_positive(d_model=d_model, n_layers=n_layers, n_heads=n_heads)
         others = 0
         tokens: spaces.Space[Any] = observation_space
         if isinstance(observation_space, spaces.Dict):

@@ -16,7 +16,8 @@ def make(env: Any, **overrides: Any) -> PPO:
         env: a vectorised environment of tokens, as `make_vec_env` makes them.
         overrides: `PPO`'s arguments, over the defaults here.
     """
-    n_steps = 64
+    width = env.observation_space.shape[0] if env.observation_space.shape else 8
+    n_steps = min(256, max(32, 8 * width))  # some eight episodes a row
     settings: dict[str, Any] = {
         "n_steps": n_steps,
         "batch_size": min(512, n_steps * env.num_envs // 2),

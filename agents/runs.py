@@ -55,12 +55,15 @@ def save(agent: Agent, folder: str | Path, config: Config) -> None:
 
     Raises:
         InvalidSetting: the agent has no parameters to save (`state_dict`, or SB3's `policy`).
+        TypeError: the configuration is no plain data.
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
+    parameters = to_bytes({name: _array(value) for name, value in _parameters(agent).items()})
+    settings = (json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n").encode()
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / POLICY, to_bytes({name: _array(value) for name, value in _parameters(agent).items()}))
-    _write(folder / CONFIG, (json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n").encode())
+    _write(folder / POLICY, parameters)
+    _write(folder / CONFIG, settings)
 
 
 def load(folder: str | Path, agent: str | None = None, device: str = "auto") -> tuple[Agent, Config]:
@@ -104,7 +107,13 @@ def _read_config(folder: Path) -> Config:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.get("format", 0) > FORMAT:
             raise InvalidSetting(f"{path} has format {data['format']}; this TextGym reads up to {FORMAT}. Upgrade it.")
-        return Config(**data)
+        config = Config(**data)
+        for name, kind in (("env", str), ("agent", str), ("n_envs", int), ("env_kwargs", dict), ("overrides", dict)):
+            if not isinstance(getattr(config, name), kind):
+                raise TypeError(f"{name!r} is {getattr(config, name)!r}, no {kind.__name__}")
+        if "task" in config.env_kwargs:
+            raise ValueError("'task' names code; a run says its environment by a registered id alone")
+        return config
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidSetting(f"{path} is no run's configuration: {error}") from error
 

@@ -20,7 +20,7 @@ class QLearning:
     """Q(s, a) += alpha (r + gamma max_b Q(s', b) - Q(s, a)) (Watkins, 1989; Sutton & Barto, 2018, equation 6.8).
 
     A state is an observation: the prompt and what has been written. Its values are made when it is first met, so
-    memory grows with the states met, at most one a step: `8 * size + 4 * width` bytes each, and a dictionary's entry.
+    memory grows with the states met, at most one a step: `8 * (size + width)` bytes each, and a dictionary's entry.
     Actions are epsilon-greedy; epsilon falls linearly over the first half of learning.
 
     Args:
@@ -32,7 +32,8 @@ class QLearning:
         device: unused; tables live on the CPU.
 
     Raises:
-        InvalidSetting: a setting out of its range, or actions that are not discrete.
+        InvalidSetting: a setting out of its range, actions that are not discrete, observations that are no rows of
+            integers.
     """
 
     def __init__(
@@ -46,6 +47,9 @@ class QLearning:
     ) -> None:
         if not isinstance(env.action_space, spaces.Discrete):
             raise InvalidSetting(f"q-learning needs Discrete actions; this environment has {env.action_space}.")
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not np.issubdtype(space.dtype, np.integer):
+            raise InvalidSetting(f"q-learning needs a row of integers as observation; this environment has {space}.")
         if not (0 < alpha <= 1 and 0 <= gamma <= 1 and all(0 <= e <= 1 for e in epsilon)):
             raise InvalidSetting(
                 f"alpha={alpha}, gamma={gamma}, epsilon={epsilon}: alpha lies in (0, 1], the others in [0, 1]."
@@ -107,18 +111,19 @@ class QLearning:
         They are greedy, or epsilon-greedy as at the end of learning. After a prefix that was never met comes token 0,
         or any token at random.
         """
-        rows = np.atleast_2d(np.asarray(observation, dtype=np.int32))
-        known = np.array([self._row.get(row.tobytes(), -1) for row in rows])
+        keys = _keys(np.atleast_2d(observation))
+        known = np.array([self._row.get(key, -1) for key in keys])
         actions = np.where(known >= 0, self._values[known].argmax(axis=1), 0)
         if not deterministic:
-            chance = self._rng.random(len(rows)) < np.where(known >= 0, self.epsilon[1], 1.0)
-            actions = np.where(chance, self._rng.integers(self.size, size=len(rows)), actions)
+            chance = self._rng.random(len(keys)) < np.where(known >= 0, self.epsilon[1], 1.0)
+            actions = np.where(chance, self._rng.integers(self.size, size=len(keys)), actions)
         return (actions if np.ndim(observation) == 2 else actions[0]), state
 
     def state_dict(self) -> dict[str, Array]:
         """Return the table: `states` `(k, width)` int32 and `values` `(k, size)` float64."""
-        states = np.array([np.frombuffer(key, np.int32) for key in self._row], np.int32)
-        return {"states": states, "values": self._values[: len(self._row)].copy()}
+        width = self.env.observation_space.shape[0]
+        states = np.frombuffer(b"".join(self._row), np.int64).reshape(-1, width)
+        return {"states": states.astype(np.int32), "values": self._values[: len(self._row)].copy()}
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
         """Replace the table by another of the same width and size.
@@ -133,7 +138,7 @@ class QLearning:
                 f"a table of states {states.shape} and values {values.shape} does not fit observations of width "
                 f"{width} and {self.size} actions."
             )
-        self._row = {row.tobytes(): i for i, row in enumerate(states)}
+        self._row = {key: row for row, key in enumerate(_keys(states))}
         self._values = np.concatenate([values, np.zeros((1024, self.size))])
 
     def _explore(self, states: Array, epsilon: float) -> Array:
@@ -143,10 +148,15 @@ class QLearning:
 
     def _find(self, observations: Array) -> Array:
         """Return the table's row of each observation, `(n,)`; new ones get one of zeros."""
-        found = np.array([self._row.setdefault(row.tobytes(), len(self._row)) for row in observations])
-        if len(self._row) > len(self._values):
+        found = np.array([self._row.setdefault(key, len(self._row)) for key in _keys(observations)])
+        while len(self._row) > len(self._values):
             self._values = np.concatenate([self._values, np.zeros_like(self._values)])
         return found
+
+
+def _keys(observations: Array) -> list[bytes]:
+    """Return each row's key in the table, the same for integers of every width."""
+    return [row.tobytes() for row in np.asarray(observations, np.int64)]
 
 
 def make(env: Any, **overrides: Any) -> QLearning:

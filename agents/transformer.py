@@ -24,7 +24,7 @@ class CausalTransformer(nn.Module):
         n_heads: attention heads; divides `d_model`.
 
     Raises:
-        ValueError: `n_heads` does not divide `d_model`.
+        ValueError: a size below 1, or `n_heads` does not divide `d_model`.
     """
 
     def __init__(
@@ -37,6 +37,8 @@ class CausalTransformer(nn.Module):
         anchored: bool = False,
     ) -> None:
         super().__init__()
+        if min(d_model, n_layers, n_heads) < 1:
+            raise ValueError(f"d_model={d_model}, n_layers={n_layers}, n_heads={n_heads}: each must be at least 1.")
         if d_model % n_heads:
             raise ValueError(f"n_heads={n_heads} does not divide d_model={d_model}. Give a d_model that is a multiple.")
         self.pad = n_tokens

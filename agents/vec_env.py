@@ -83,8 +83,6 @@ class SB3VecEnv(VecEnv):
         InvalidSetting: another auto-reset mode.
     """
 
-    env: Any  # Sync- and AsyncVectorEnv have `call` and `set_attr`, other vector environments need not
-
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         if (mode := env.metadata.get("autoreset_mode")) is not AutoresetMode.SAME_STEP:
             raise InvalidSetting(
@@ -118,23 +116,21 @@ class SB3VecEnv(VecEnv):
     def step_wait(self) -> tuple[Any, npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
         """Step all rows; return observations, rewards `(n,)`, dones `(n,)` and one info a row."""
         observations, rewards, terminations, truncations, info = self.env.step(self._actions)
-        dones = terminations | truncations
+        dones: npt.NDArray[np.bool_] = terminations | truncations
         self._returns += rewards
         self._lengths += 1
         infos: list[dict[str, Any]] = [_RUNNING] * self.num_envs
-        if not info.keys() <= _FINAL_KEYS:
-            infos = self._running_infos(info, dones)
         if np.count_nonzero(dones):
             self._finish(np.flatnonzero(dones), truncations & ~terminations, info, infos)
+        if not info.keys() <= _FINAL_KEYS:
+            self._report(info, dones, infos)
         return self._own(observations), rewards.astype(np.float32), dones, infos
 
-    def _running_infos(self, info: dict[str, Any], dones: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
-        """Return what rows report besides their ends; of an ended row it belongs to the reset that followed."""
+    def _report(self, info: dict[str, Any], dones: npt.NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
+        """Hand out what rows report besides their ends; of an ended row it belongs to the reset that followed."""
         reported = {key: value for key, value in info.items() if key not in _FINAL_KEYS}
-        infos = _rows_of(reported, np.arange(self.num_envs))
-        for row in np.flatnonzero(dones):
-            self.reset_infos[row], infos[row] = infos[row], _RUNNING
-        return infos
+        for row, found in enumerate(_rows_of(reported, np.arange(self.num_envs))):
+            (self.reset_infos if dones[row] else infos)[row] = found
 
     def _finish(
         self, rows: Array, truncated: npt.NDArray[np.bool_], info: dict[str, Any], infos: list[dict[str, Any]]
@@ -148,7 +144,7 @@ class SB3VecEnv(VecEnv):
             "TimeLimit.truncated": truncated[rows].tolist(),
         }
         for row, final in zip(rows.tolist(), _rows_of(info.get("final_info", {}), rows, more)):
-            infos[row] = final
+            infos[row], self.reset_infos[row] = final, {}
         self._returns[rows], self._lengths[rows] = 0.0, 0
 
     def _own(self, observations: Any) -> Any:
@@ -165,33 +161,52 @@ class SB3VecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Return an attribute once for each row. Rows of one batch share their attributes."""
-        value = self.env.call(attr_name) if hasattr(self.env, "call") else getattr(self.env, attr_name)
-        return self._per_row(value if hasattr(self.env, "call") else [value] * self.num_envs, indices)
+        owner = _owner(self.env, attr_name)
+        if self._singles is None and not hasattr(owner, attr_name) and hasattr(owner, "call"):
+            return self._per_row(owner.call(attr_name), indices)
+        return [getattr(owner, attr_name) for owner in self._owners(attr_name, indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of all rows.
+        """Set an attribute of rows.
 
         Raises:
             InvalidSetting: for some rows only, where the rows are one batch.
         """
         rows = list(self._get_indices(indices))
-        if hasattr(self.env, "set_attr"):
-            values = list(self.env.call(attr_name)) if len(rows) < self.num_envs else [value] * self.num_envs
+        if self._singles is not None:
             for row in rows:
-                values[row] = value
-            self.env.set_attr(attr_name, values)
+                self._singles[row].set_wrapper_attr(attr_name, value)
         elif len(rows) < self.num_envs:
             raise InvalidSetting(f"rows of one batch share {attr_name!r}; it cannot be set for rows {rows} alone.")
         else:
-            setattr(self.env, attr_name, value)
+            setattr(self.env.unwrapped, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Call a method once and return its result for each row: its rows, where it gives one a row."""
-        if hasattr(self.env, "call"):
-            return self._per_row(self.env.call(method_name, *method_args, **method_kwargs), indices)
-        result = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        """Return a method's result for each row.
+
+        Rows with environments of their own are called one by one; a batch is called once, and its result is split
+        where it has one part for each row.
+        """
+        owners = self._owners(method_name, indices)
+        if self._singles is not None:
+            return [getattr(owner, method_name)(*method_args, **method_kwargs) for owner in owners]
+        owner = _owner(self.env, method_name)
+        if not hasattr(owner, method_name) and hasattr(owner, "call"):  # AsyncVectorEnv: rows in other processes
+            return self._per_row(owner.call(method_name, *method_args, **method_kwargs), indices)
+        result = getattr(owner, method_name)(*method_args, **method_kwargs)
         by_row = isinstance(result, (np.ndarray, list, tuple)) and len(result) == self.num_envs
         return self._per_row(result if by_row else [result] * self.num_envs, indices)
+
+    @property
+    def _singles(self) -> Sequence[gymnasium.Env[Any, Any]] | None:
+        """The rows' own environments, where they have them, as in `SyncVectorEnv`."""
+        singles: Sequence[gymnasium.Env[Any, Any]] | None = getattr(self.env.unwrapped, "envs", None)
+        return singles
+
+    def _owners(self, name: str, indices: Any) -> list[Any]:
+        """Return what has an attribute, for each row: a wrapper, or what it wraps."""
+        rows: Sequence[Any] = self._singles or [self.env] * self.num_envs  # type: ignore[list-item]
+        return [_owner(env, name) for env in self._per_row(rows, indices)]
 
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
@@ -212,6 +227,13 @@ class SB3VecEnv(VecEnv):
     def _per_row(self, values: Iterable[Any], indices: Any) -> list[Any]:
         values = list(values)
         return [values[row] for row in self._get_indices(indices)]
+
+
+def _owner(env: Any, name: str) -> Any:
+    """Return the outermost of an environment and those that it wraps that has an attribute; else the innermost."""
+    while not hasattr(env, name) and hasattr(env, "env"):
+        env = env.env
+    return env
 
 
 _FINAL_KEYS = {"final_obs", "_final_obs", "final_info", "_final_info"}

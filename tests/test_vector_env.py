@@ -124,9 +124,14 @@ def test_rows_of_one_seed_get_the_same_prompts() -> None:
 
 @pytest.mark.parametrize(
     ("seed", "error", "message"),
-    [([1, 2], ValueError, "2 seeds for 3 rows"), (-1, Error, "Seed"), ([1, -2, None], Error, "Seed")],
+    [
+        ([1, 2], ValueError, "2 seeds for 3 rows"),
+        (-1, Error, "Seed"),
+        ([1, -2, None], Error, "Seed"),
+        ([1.5, 2, 3], (Error, TypeError), "integer|float"),
+    ],
 )
-def test_a_seed_that_is_none_is_refused_and_changes_nothing(seed: Any, error: type[Exception], message: str) -> None:
+def test_what_is_no_seed_is_refused_and_changes_nothing(seed: Any, error: Any, message: str) -> None:
     envs, twin = TextGenVectorEnv(COPY, 3), TextGenVectorEnv(COPY, 3)
     envs.reset(seed=0)
     twin.reset(seed=0)
@@ -299,6 +304,34 @@ def test_a_bad_number_in_one_row_changes_no_row(
             assert plain(envs.step(good)) == plain(twin.step(good))
             refused += 1
     assert refused > 20
+
+
+@dataclass
+class Runs:
+    """Prompts that run out."""
+
+    left: int
+    max_length: int = 1
+    max_target: int = 2
+
+    def __call__(self, rng: np.random.Generator) -> Prompt:
+        self.left -= 1
+        if self.left < 0:
+            raise EOFError("no more prompts")
+        return Prompt(np.array([0]), np.array([0, 0]))
+
+
+def test_a_row_that_could_not_begin_again_is_not_written_on() -> None:
+    task = Task(Vocabulary(("a", "b"), eos="$"), Runs(3), right_token, horizon=2)
+    envs = TextGenVectorEnv(task, 2, "SameStep")
+    envs.reset(seed=0)
+    envs.step([0, 2])  # the second row begins again with the last prompt
+    with pytest.raises(EOFError, match="no more"):
+        envs.step([0, 0])
+    before = state(envs)
+    with pytest.raises(ResetNeeded, match="reset"):
+        envs.step([1, 1])
+    assert state(envs) == before
 
 
 def test_action_masks_are_one_row_each() -> None:

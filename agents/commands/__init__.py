@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import gymnasium
 import typer
@@ -32,6 +33,7 @@ app.command("check")(check)
 
 def main() -> None:
     """Run the command line; an error that a user can mend is one message, without a traceback."""
+    sys.path.append(str(Path.cwd()))  # a user's own task or agent is often a module in the folder they are in
     try:
         app()
     except (ValueError, TypeError, ImportError, OSError, LawBroken, gymnasium.error.Error) as error:

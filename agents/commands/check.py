@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +14,5 @@ def check(
     seed: Annotated[int, typer.Option(help="Of the random episodes compared.")] = 0,
 ) -> None:
     """Check that a task keeps every law that agents, batches and the solver rely on."""
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it: the user's module is often in the folder they are in
     for law in check_task(task, seed=seed):
         print(f"holds: {law.replace('_', ' ')}")

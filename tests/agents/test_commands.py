@@ -122,4 +122,4 @@ def test_train_and_eval_write_the_text(arguments: tuple[str, ...], agent: str, t
     assert err == ""
     assert json.loads(out) == {"mean_return": 3.0, "success_rate": 1.0, "episodes": 7, "samples": ["我爱你"] * 5}
     sampled = json.loads(textgym("eval", "runs/first", "--json", "--sample", "--episodes", "400")[1])
-    assert 2 < sampled["mean_return"] < 3  # exploration, or a policy that is not yet certain
+    assert 0 < sampled["mean_return"] < 3  # exploration, or a policy that is not yet certain
