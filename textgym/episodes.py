@@ -27,7 +27,7 @@ class Prompt(NamedTuple):
     seed: int = 0  # chance after the prompt is a pure function of (seed, length)
 
 
-@dataclass
+@dataclass(eq=False)
 class Episodes:
     """n episodes: prompt right-aligned, completion left-aligned, so that a row's tokens touch.
 
@@ -253,6 +253,11 @@ class Episodes:
 
 def _aligned(parts: list[IntArray], width: int, pad: int, limit: int, kind: str, right: bool = False) -> IntArray:
     """Return id sequences as one array `(len(parts), width)` int32, filled with pad on the other side."""
+    parts = [np.asarray(part) for part in parts]
+    if any(part.ndim != 1 for part in parts):
+        raise InvalidPrompt(
+            f"a {kind} is no row of ids but has shape {next(part.shape for part in parts if part.ndim != 1)}."
+        )
     lengths = np.array([len(part) for part in parts])
     if lengths.max() > width:
         longest = parts[int(lengths.argmax())]

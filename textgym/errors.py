@@ -63,6 +63,11 @@ class Names(dict[str, Value]):
         super().__init__(values)
         self.kind = kind
 
+    def __getitem__(self, name: str) -> Value:
+        if not isinstance(name, str):  # what is not hashable would raise something else
+            raise unknown(self.kind, name, self)
+        return super().__getitem__(name)
+
     def __missing__(self, name: str) -> Value:
         raise unknown(self.kind, name, self)
 

@@ -160,9 +160,12 @@ def _checked(values: Array, source: Reward, episodes: Episodes) -> FloatArray:
     """Return rewards as `(n,)` float64 in an array of their own, or raise `InvalidReward`."""
     name = getattr(source, "__name__", None) or type(source).__name__
     try:
-        rewards = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = np.asarray(values)
+    except ValueError as error:
         raise InvalidReward(f"reward {name!r} gave {values!r}; it must give numbers, one a row.") from error
+    if given.dtype.kind not in "biuf":
+        raise InvalidReward(f"reward {name!r} gave {values!r}, dtype {given.dtype}; it must give numbers, one a row.")
+    rewards = given.astype(np.float64)  # a copy, always
     if rewards.shape != (len(episodes),):
         raise InvalidReward(
             f"reward {name!r} gave shape {rewards.shape} for {len(episodes)} rows; it must give one number a row, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,8 +131,10 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
 
     def _rows_that_are_over(self) -> BoolArray | None:
         """Return which rows ended a step ago and begin anew in this one, their actions ignored; None for none."""
-        if self.autoreset_mode is AutoresetMode.SAME_STEP or not np.count_nonzero(self.episodes.finished):
+        if not np.count_nonzero(self.episodes.finished):
             return None
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            raise ResetNeeded("a row has ended and could not begin anew: drawing its prompt failed. Call reset().")
         if self.autoreset_mode is AutoresetMode.DISABLED:
             raise ResetNeeded(
                 f"rows {np.flatnonzero(self.episodes.finished).tolist()} have ended and auto-reset is disabled. Call "
@@ -214,7 +217,7 @@ def _seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
         return [None if seed is None else int(seed) + row for row in range(n)]
     if len(seed) != n:
         raise ValueError(f"{len(seed)} seeds for {n} rows. Give one number, or one a row.")
-    return [None if row is None else int(row) for row in seed]
+    return [None if row is None else operator.index(row) for row in seed]
 
 
 def _reset_mask(options: dict[str, Any] | None, n: int) -> BoolArray | None:

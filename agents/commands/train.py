@@ -14,7 +14,7 @@ from .settings import EnvSettings, parse_settings
 def train(
     id: str,
     agent: Annotated[str, typer.Option(help="ppo, q-learning, or your own as package.module:make.")] = "ppo",
-    steps: Annotated[int, typer.Option(help="Environment steps, rows counted one by one.")] = 5_000,
+    steps: Annotated[int, typer.Option(help="Environment steps, rows counted one by one.")] = 4_000,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     n_envs: Annotated[int, typer.Option(help="Rows written side by side.")] = 8,
     env: EnvSettings = None,

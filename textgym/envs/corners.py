@@ -67,7 +67,8 @@ def corners(step: float = 0.5, horizon: int | None = None) -> Task:
 
 def _radius(step: float) -> int:
     """Return how many moves lead from the centre to a side."""
-    radius = round(1 / step) if isinstance(step, (int, float)) and 0 < step <= 1 else 0
+    number = isinstance(step, (int, float)) and not isinstance(step, bool)
+    radius = round(1 / step) if number and 0 < step <= 1 else 0
     if radius < 1 or abs(radius * step - 1) > 1e-9:
         raise InvalidSetting(f"step={step!r} does not divide 1. Give 1 divided by an integer, such as 0.5 or 0.25.")
     return radius
