@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from textgym import Episodes, Task
-from textgym.arrays import IntArray
+from textgym.actions import check_actions
+from textgym.arrays import FloatArray
 from textgym.errors import require_positive
 from textgym.rendering import ansi
-from textgym.rollouts import rollout
 
 from .table import Agent
 
@@ -45,18 +45,42 @@ def evaluate(
 
     Raises:
         InvalidSize: `episodes` is no positive integer.
+        gymnasium.error.InvalidAction: the agent predicts what is no action.
     """
     require_positive(episodes=episodes)
 
-    def write(task: Task, rows: Episodes, rng: np.random.Generator) -> IntArray:
-        actions: IntArray = agent.predict(rows.tokens, deterministic=deterministic)[0]
-        return actions
-
-    returns, done = rollout(task, write, episodes, seed)
-    success = task.measure(done).get("success")
+    rng = np.random.default_rng(seed)
+    rows = task.blank(episodes)
+    rows.begin(..., task.draw([rng] * episodes))
+    returns = _finish(agent, task, rows, deterministic)
+    success = task.measure(rows).get("success")
     return Evaluation(
         mean_return=float(returns.mean()),
         success_rate=None if success is None else float(success.mean()),
         episodes=episodes,
-        samples=[ansi(done, row) for row in range(min(samples, episodes))],
+        samples=[ansi(rows, row) for row in range(min(samples, episodes))],
     )
+
+
+def _finish(agent: Agent, task: Task, rows: Episodes, deterministic: bool) -> FloatArray:
+    """Write all rows to their ends and return their returns, `(n,)`."""
+    returns, state, start = np.zeros(len(rows)), None, np.ones(len(rows), np.bool_)
+    while (going := np.flatnonzero(~rows.finished)).size:
+        part = rows.take(going)
+        actions, state = agent.predict(part.tokens, state, start[: len(going)], deterministic)
+        if state is not None and len(rows) > 1:
+            return _finish_one_by_one(agent, task, rows, deterministic)
+        returns[going] += task.step(part, check_actions(actions, len(going), task.size))
+        rows.put(going, part)
+        start[:] = False
+    return returns
+
+
+def _finish_one_by_one(agent: Agent, task: Task, rows: Episodes, deterministic: bool) -> FloatArray:
+    """Do the same for a recurrent agent, whose state belongs to its rows, so that none may drop out of the batch."""
+    returns = np.zeros(len(rows))
+    for row in range(len(rows)):
+        one = rows.take(np.array([row]))
+        returns[row] = _finish(agent, task, one, deterministic)[0]
+        rows.put(np.array([row]), one)
+    return returns

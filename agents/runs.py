@@ -88,6 +88,8 @@ def load(folder: str | Path, agent: str | None = None, device: str = "auto") -> 
             f"--agent {config.agent}."
         )
     config.task()  # refuses an id that is not registered here, before Gymnasium sees it
+    if agent is not None and agent != config.agent:
+        raise InvalidSetting(f"{folder} was trained by {config.agent!r}, not by {agent!r}. Leave --agent out.")
     env = make_vec_env(config.env, config.n_envs, **config.env_kwargs)
     loaded = make(config.agent, env, seed=config.seed, device=check_device(device), **config.overrides)
     try:

@@ -50,9 +50,11 @@ class QLearning:
         space = env.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not np.issubdtype(space.dtype, np.integer):
             raise InvalidSetting(f"q-learning needs a row of integers as observation; this environment has {space}.")
-        if not (0 < alpha <= 1 and 0 <= gamma <= 1 and all(0 <= e <= 1 for e in epsilon)):
+        pair = isinstance(epsilon, (tuple, list)) and len(epsilon) == 2 and all(0 <= e <= 1 for e in epsilon)
+        if not (0 < alpha <= 1 and 0 <= gamma <= 1 and pair):
             raise InvalidSetting(
-                f"alpha={alpha}, gamma={gamma}, epsilon={epsilon}: alpha lies in (0, 1], the others in [0, 1]."
+                f"alpha={alpha}, gamma={gamma}, epsilon={epsilon}: alpha lies in (0, 1], gamma in [0, 1], and epsilon "
+                "is a pair (at the start, at the end) in [0, 1]."
             )
         self.env = env
         self.alpha, self.gamma, self.epsilon = alpha, gamma, epsilon

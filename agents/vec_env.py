@@ -12,10 +12,11 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
-from textgym import Task, TextGenVectorEnv, env_ids
+from textgym import Task, TextGenVectorEnv, env_ids, load_task
 from textgym.errors import InvalidSetting, require_positive
 
 Array = npt.NDArray[Any]
@@ -42,7 +43,8 @@ def make_vec_env(id_or_task: str | Task, n_envs: int = 1, seed: int | None = Non
     env: VectorEnv[Any, Any, Any]
     if not isinstance(id_or_task, str):
         env = TextGenVectorEnv(id_or_task, n_envs, AutoresetMode.SAME_STEP, **task_kwargs)
-    elif id_or_task in env_ids():
+    elif (id_or_task := id_or_task.removeprefix("textgym:")) in env_ids():
+        load_task(id_or_task, **{key: value for key, value in task_kwargs.items() if key != "render_mode"})
         kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP, **task_kwargs}
         env = gymnasium.make_vec(id_or_task, n_envs, vectorization_mode="vector_entry_point", **kwargs)
     else:
@@ -208,11 +210,11 @@ class SB3VecEnv(VecEnv):
         rows: Sequence[Any] = self._singles or [self.env] * self.num_envs  # type: ignore[list-item]
         return [_owner(env, name) for env in self._per_row(rows, indices)]
 
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
-    ) -> list[bool]:
-        """Return True for `Monitor`, whose work is done here, for each row."""
-        return self._per_row([issubclass(Monitor, wrapper_class)] * self.num_envs, indices)
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """Return for each row whether it has a wrapper: `Monitor` always, whose work is done here."""
+        counted = issubclass(Monitor, wrapper_class)
+        rows: Sequence[Any] = self._singles or [None] * self.num_envs  # type: ignore[list-item]
+        return self._per_row([counted or (row is not None and is_wrapped(row, wrapper_class)) for row in rows], indices)
 
     def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
         """Return one frame a row, where the render mode is `rgb_array`."""

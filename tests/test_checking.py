@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from textgym import Episodes, Prompt, Task, Vocabulary, check_task, checking
+from textgym.agreement import LawBroken
 from textgym.arrays import BoolArray, FloatArray, IntArray
-from textgym.checking import LAWS, Case, LawBroken
+from textgym.checking import LAWS, Case
 from textgym.errors import InvalidSetting, UnknownName
 from textgym.prompts import ListedPrompts, RandomStrings
 from textgym.rewards import Row, faultless_prefix, right_token, rowwise

@@ -32,7 +32,8 @@ BELOW = {
     "env": "registration rendering actions space",
     "vector_env": "env",
     "solving": "registration rollouts",
-    "checking": "vector_env solving",
+    "agreement": "",
+    "checking": "vector_env solving agreement",
     "wrappers": "vocabulary",
 }
 

@@ -15,8 +15,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 import textgym
-from textgym.checking import LAWS, Case, likely_actions
+from textgym.checking import LAWS, Case
 from textgym.registration import env_spec, load_factory, load_task
+from textgym.rollouts import likely_actions
 
 IDS = [id for id in textgym.env_ids() if id == "TextGen-v0" or id.startswith("TextGym/")]
 SECTIONS = ("Description", "Prompts", "Actions", "Observation", "Reward", "Episode end", "Arguments", "Version history")

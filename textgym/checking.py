@@ -19,18 +19,15 @@ from gymnasium.error import InvalidAction
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from textgym.arrays import Array, IntArray
+from textgym.agreement import LawBroken, agree
+from textgym.arrays import Array
 from textgym.env import TextGenEnv
 from textgym.episodes import Episodes
 from textgym.errors import InvalidSetting
 from textgym.registration import ENTRY_POINT, build_task, env_ids, load_task
-from textgym.rollouts import random_return, rollout, write_random, write_target
+from textgym.rollouts import likely_actions, random_return, rollout, write_random, write_target
 from textgym.task import Task
 from textgym.vector_env import TextGenVectorEnv
-
-
-class LawBroken(AssertionError):
-    """A task does not keep a law; the message says which one and where."""
 
 
 @dataclass(frozen=True)
@@ -105,31 +102,22 @@ def _compare_batch(case: Case, n: int, mode: AutoresetMode, steps: int) -> None:
     name = f"batch_equals_singles ({n} rows, {mode.value})"
     batch = case.batch(n, mode)
     singles = SyncVectorEnv([case.single] * n, autoreset_mode=mode)
-    _agree(name, batch.reset(seed=case.seed), singles.reset(seed=case.seed))
+    agree(name, batch.reset(seed=case.seed), singles.reset(seed=case.seed))
     rng = np.random.default_rng(case.seed)
     for step in range(steps):
         actions = likely_actions(case.task, batch.episodes, rng)
         mine, theirs = batch.step(actions), singles.step(actions)
-        _agree(f"{name}, step {step}", mine, theirs)
+        agree(f"{name}, step {step}", mine, theirs)
         if mode is AutoresetMode.DISABLED and (ended := mine[2]).any():
             again = batch.reset(options={"reset_mask": ended.copy()})
-            _agree(f"{name}, reset at {step}", again, singles.reset(options={"reset_mask": ended.copy()}))
-
-
-def likely_actions(task: Task, episodes: Episodes, rng: np.random.Generator) -> IntArray:
-    """Return actions that follow the target two times out of three, so that some episodes succeed."""
-    actions = rng.integers(task.size, size=len(episodes))
-    if task.prompts.max_target:
-        follow = (rng.random(len(episodes)) < 2 / 3) & ~episodes.finished
-        actions = np.where(follow, write_target(task, episodes, rng), actions)
-    return actions
+            agree(f"{name}, reset at {step}", again, singles.reset(options={"reset_mask": ended.copy()}))
 
 
 def same_seed_same_episodes(case: Case) -> None:
     """The same seed gives the same episodes, and global random state is not touched."""
     outside = _global_random_state()
-    _agree("same_seed_same_episodes", _history(case), _history(case))
-    _agree("same_seed_same_episodes (global random state changed)", _global_random_state(), outside)
+    agree("same_seed_same_episodes", _history(case), _history(case))
+    agree("same_seed_same_episodes (global random state changed)", _global_random_state(), outside)
 
 
 def _global_random_state() -> list[Any]:
@@ -161,8 +149,8 @@ def copies_continue_identically(case: Case) -> None:
         chances = [copy.deepcopy(rng) for _ in copies]
         for _ in range(3 * case.task.horizon):
             results = [_write(one, case.task, chance) for one, chance in zip(copies, chances)]
-            _agree("copies_continue_identically (deepcopy)", results[0], results[1])
-            _agree("copies_continue_identically (pickle)", results[0], results[2])
+            agree("copies_continue_identically (deepcopy)", results[0], results[1])
+            agree("copies_continue_identically (pickle)", results[0], results[2])
 
 
 def _write(env: TextGenEnv | TextGenVectorEnv, task: Task, rng: np.random.Generator) -> Any:
@@ -194,12 +182,12 @@ def rows_are_independent(case: Case) -> None:
         order = rng.permutation(12)[:7]
         actions, other = likely_actions(task, episodes, rng), episodes.take(order)
         rewards, shuffled = task.step(episodes, actions), task.step(other, actions[order])
-        _agree("rows_are_independent (rewards)", shuffled, rewards[order])
-        _agree("rows_are_independent (ends)", other.finished, episodes.finished[order])
+        agree("rows_are_independent (rewards)", shuffled, rewards[order])
+        agree("rows_are_independent (ends)", other.finished, episodes.finished[order])
         if (ended := np.flatnonzero(other.finished)).size:
             alone = [task.measure(other.take(ended[i : i + 1])) for i in range(len(ended))]
             among = task.measure(episodes.take(order[ended]))
-            _agree("rows_are_independent (metrics)", alone, [_at(among, slice(i, i + 1)) for i in range(len(ended))])
+            agree("rows_are_independent (metrics)", alone, [_at(among, slice(i, i + 1)) for i in range(len(ended))])
         # begin some rows anew before their ends, so that rows of every length stand side by side
         again = np.flatnonzero(episodes.finished | (rng.random(12) < 0.1))
         if again.size:
@@ -242,7 +230,7 @@ def refused_actions_change_nothing(case: Case) -> None:
                 pass
             else:
                 raise LawBroken(f"refused_actions_change_nothing: action {action!r} was accepted.")
-            _agree(
+            agree(
                 f"refused_actions_change_nothing: {action!r} was refused, but the state", _arrays(env.episodes), before
             )
 
@@ -302,21 +290,3 @@ def _strict(law: str) -> Iterator[None]:
             yield
     except Exception as error:
         raise LawBroken(f"{law}: {type(error).__name__}: {error}") from error
-
-
-def _agree(where: str, mine: Any, theirs: Any, path: str = "") -> None:
-    """Raise `LawBroken` unless two nested results are equal: types, dtypes and values, rewards to 1e-5."""
-    if isinstance(theirs, dict):
-        equal = isinstance(mine, dict) and mine.keys() == theirs.keys()
-        parts = [(mine[key], theirs[key], f"{path}.{key}") for key in theirs] if equal else []
-    elif isinstance(theirs, (tuple, list)) or (isinstance(theirs, np.ndarray) and theirs.dtype == object):
-        equal = len(mine) == len(theirs)
-        parts = [(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(mine, theirs))]
-    else:
-        a, b = np.asarray(mine), np.asarray(theirs)
-        close = a.dtype.kind == "f" and a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-5)
-        equal, parts = a.dtype == b.dtype and (close or np.array_equal(a, b)), []
-    if not equal:
-        raise LawBroken(f"{where}: {path or 'the results'} differ:\n{mine!r}\n{theirs!r}")
-    for a, b, deeper in parts:
-        _agree(where, a, b, deeper)

@@ -71,8 +71,10 @@ def load_task(id: str, **task_kwargs: Any) -> Task:
 
     Raises:
         UnknownName: no environment of TextGym has this id.
-        TypeError: the factory has no such argument.
+        TypeError: the factory has no such argument, or `task` is one: an id stands for its own factory.
     """
+    if "task" in task_kwargs:
+        raise TypeError(f"{id} is its own task; task={task_kwargs['task']!r} cannot be given. Register another id.")
     return build_task(**{**env_spec(id).kwargs, **task_kwargs})
 
 

@@ -33,6 +33,15 @@ def write_random(task: Task, episodes: Episodes, rng: np.random.Generator) -> In
     return chosen
 
 
+def likely_actions(task: Task, episodes: Episodes, rng: np.random.Generator) -> IntArray:
+    """Return actions that follow the target two times out of three, so that some episodes succeed."""
+    actions = rng.integers(task.size, size=len(episodes))
+    if task.prompts.max_target:
+        follow = (rng.random(len(episodes)) < 2 / 3) & ~episodes.finished
+        actions = np.where(follow, write_target(task, episodes, rng), actions)
+    return actions
+
+
 def rollout(task: Task, writer: Writer, n: int, seed: int = 0) -> tuple[FloatArray, Episodes]:
     """Write n episodes to their ends.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import gymnasium
 import typer
 
-from textgym.checking import LawBroken
+from textgym.agreement import LawBroken
 
 from .check import check
 from .eval import evaluate

@@ -113,3 +113,20 @@ def test_actions_are_greedy_unless_samples_are_asked_for() -> None:
 def test_a_number_of_episodes_that_is_no_size_is_refused(episodes: int) -> None:
     with pytest.raises(InvalidSize, match=f"episodes={episodes}"):
         evaluate(Writer(copier), COPY, episodes)
+
+
+class Counter(Writer):
+    """A recurrent agent: it copies by counting its own steps, whatever the observation says was written."""
+
+    def predict(
+        self, observation: Array, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Array, Any]:
+        assert episode_start is not None
+        steps = np.where(episode_start, 0, 0 if state is None else state)
+        asked = [[token for token in row[:4] if token != 3] for row in observation.tolist()]
+        return np.array([[*prompt, 2][step] for prompt, step in zip(asked, steps)]), steps + 1
+
+
+def test_a_recurrent_agent_keeps_its_state() -> None:
+    result = evaluate(Counter(copier), COPY, episodes=20)
+    assert result.success_rate == 1.0
