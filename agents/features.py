@@ -73,8 +73,8 @@ class TransformerExtractor(BaseFeaturesExtractor):
         return torch.cat([self._read(observations[self.token_key]), *others], dim=1)
 
     def _read(self, tokens: Tensor) -> Tensor:
-        # Features of norm 1: one step of Adam then moves a head's outputs by about the learning rate, whatever the
-        # width. With norm sqrt(d_model), SB3's PPO at a learning rate of 3e-3 forgets what it has learned.
+        # Features of norm 1, not sqrt(d_model): a step of Adam moves each of a head's weights by the learning rate, and
+        # so its outputs by at most that times sqrt(d_model).
         features: Tensor = self.transformer.newest(tokens.long()) * self.scale
         return features
 

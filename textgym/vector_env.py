@@ -84,15 +84,13 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         if mask is not None and not self._rngs:
             raise ResetNeeded("no row has begun. Call reset() without a reset_mask first.")
         seeds = _seeds(seed, self.num_envs)
-        chosen = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
-        rngs = self._rngs or [seeding.np_random(s)[0] for s in seeds]
-        if self._rngs:
-            rngs = [*self._rngs]
-            for row in chosen:
-                if seeds[row] is not None:
-                    rngs[row] = seeding.np_random(seeds[row])[0]
-        self._rngs = rngs
-        self._begin(... if mask is None else np.flatnonzero(mask))
+        rows: Rows = ... if mask is None else np.flatnonzero(mask)
+        rngs = dict(enumerate(self._rngs))
+        for row in range(self.num_envs) if rows is ... else rows.tolist():
+            if seeds[row] is not None or row not in rngs:
+                rngs[row] = seeding.np_random(seeds[row])[0]
+        self._rngs = list(rngs.values())
+        self._begin(rows)
         self._show()
         return self.episodes.tokens.copy(), {}
 

@@ -69,10 +69,10 @@ def by_hand(model: CausalTransformer, row: list[int], n_heads: int, left: int = 
         x[1:] += array(model.column.weight)[left : left + len(row)]
     for block in model.blocks:
         parts: Any = block
-        x = x + attend(parts.attention, normal(parts.norm_attention, x), n_heads)
+        x = x + 0.1 * attend(parts.attention, normal(parts.norm_attention, x), n_heads)
         inner = linear(parts.feed_forward[0], normal(parts.norm_feed_forward, x))
         inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))  # GELU
-        x = x + linear(parts.feed_forward[2], inner)
+        x = x + 0.1 * linear(parts.feed_forward[2], inner)
     return normal(model.norm, x)
 
 
