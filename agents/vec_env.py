@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from typing import Any, NoReturn
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -18,6 +18,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from textgym import Task, TextGenVectorEnv, env_ids, load_task
 from textgym.errors import InvalidSetting, require_positive
+
+from .infos import RUNNING, no_collections, rows_of
 
 Array = npt.NDArray[Any]
 
@@ -56,21 +58,6 @@ def make_vec_env(id_or_task: str | Task, n_envs: int = 1, seed: int | None = Non
     return vec_env
 
 
-class _Running(dict[str, Any]):
-    """The info of every row that goes on. It is one object for all of them, so nothing may be written into it."""
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError(
-            "rows that go on share one empty info, which cannot be written to. In a wrapper, put a dictionary of "
-            "the row's own in its place: infos[i] = {**infos[i], key: value}."
-        )
-
-    __setitem__ = setdefault = update = pop = popitem = clear = __delitem__ = __ior__ = _refuse
-
-
-_RUNNING = _Running()
-
-
 class SB3VecEnv(VecEnv):
     """A `gymnasium.vector.VectorEnv` in same-step mode as an SB3 `VecEnv`.
 
@@ -94,7 +81,8 @@ class SB3VecEnv(VecEnv):
         self.env = env
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self._returns = np.zeros(self.num_envs)
-        self._lengths = np.zeros(self.num_envs, np.int64)
+        self._steps = 0
+        self._begins = np.zeros(self.num_envs, np.int64)  # (n,) the step before each row's first
         self._start = time.time()
         self._actions: Array | None = None
         self._owned = isinstance(
@@ -105,10 +93,10 @@ class SB3VecEnv(VecEnv):
         """Begin an episode in every row, with the seeds and options set before; return the observations."""
         seeds: Any = None if all(seed is None for seed in self._seeds) else list(self._seeds)
         observations, info = self.env.reset(seed=seeds, options=self._one_option())
-        self.reset_infos = _rows_of(info, np.arange(self.num_envs))
+        self.reset_infos = rows_of(info, np.arange(self.num_envs))
         self._reset_seeds()
         self._reset_options()
-        self._returns[:], self._lengths[:] = 0.0, 0
+        self._returns[:], self._begins[:] = 0.0, self._steps
         return self._own(observations)
 
     def step_async(self, actions: Array) -> None:
@@ -120,8 +108,8 @@ class SB3VecEnv(VecEnv):
         observations, rewards, terminations, truncations, info = self.env.step(self._actions)
         dones: npt.NDArray[np.bool_] = terminations | truncations
         self._returns += rewards
-        self._lengths += 1
-        infos: list[dict[str, Any]] = [_RUNNING] * self.num_envs
+        self._steps += 1
+        infos: list[dict[str, Any]] = [RUNNING] * self.num_envs
         if np.count_nonzero(dones):
             self._finish(np.flatnonzero(dones), truncations & ~terminations, info, infos)
         if not info.keys() <= _FINAL_KEYS:
@@ -131,23 +119,43 @@ class SB3VecEnv(VecEnv):
     def _report(self, info: dict[str, Any], dones: npt.NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
         """Hand out what rows report besides their ends; of an ended row it belongs to the reset that followed."""
         reported = {key: value for key, value in info.items() if key not in _FINAL_KEYS}
-        for row, found in enumerate(_rows_of(reported, np.arange(self.num_envs))):
+        for row, found in enumerate(rows_of(reported, np.arange(self.num_envs))):
             (self.reset_infos if dones[row] else infos)[row] = found
 
     def _finish(
         self, rows: Array, truncated: npt.NDArray[np.bool_], info: dict[str, Any], infos: list[dict[str, Any]]
     ) -> None:
         """Put the ended rows' infos into `infos`, and start counting anew."""
+        with no_collections():
+            found = self._final_infos(rows, truncated, info)
+        if len(rows) == self.num_envs:
+            infos[:] = found
+        else:
+            for row, final in zip(rows.tolist(), found):
+                infos[row] = final
+        if any(self.reset_infos):
+            for row in rows.tolist():
+                self.reset_infos[row] = {}
+        self._returns[rows], self._begins[rows] = 0.0, self._steps
+
+    def _final_infos(self, rows: Array, truncated: npt.NDArray[np.bool_], info: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what SB3 wants to know of each ended row."""
         seconds = round(time.time() - self._start, 6)
-        totals, lengths = self._returns[rows].round(6).tolist(), self._lengths[rows].tolist()
-        more = {
-            "episode": [{"r": total, "l": length, "t": seconds} for total, length in zip(totals, lengths)],
-            "terminal_observation": info["final_obs"][rows].tolist(),
-            "TimeLimit.truncated": truncated[rows].tolist(),
-        }
-        for row, final in zip(rows.tolist(), _rows_of(info.get("final_info", {}), rows, more)):
-            infos[row], self.reset_infos[row] = final, {}
-        self._returns[rows], self._lengths[rows] = 0.0, 0
+        ended = zip(
+            self._returns[rows].round(6).tolist(),
+            (self._steps - self._begins[rows]).tolist(),
+            info["final_obs"][rows],
+            truncated[rows].tolist(),
+        )
+        found = [
+            {
+                "episode": {"r": total, "l": length, "t": seconds},
+                "terminal_observation": last,
+                "TimeLimit.truncated": cut,
+            }
+            for total, length, last, cut in ended
+        ]
+        return rows_of(info.get("final_info", {}), rows, found)
 
     def _own(self, observations: Any) -> Any:
         return observations if self._owned else deepcopy(observations)
@@ -239,34 +247,3 @@ def _owner(env: Any, name: str) -> Any:
 
 
 _FINAL_KEYS = {"final_obs", "_final_obs", "final_info", "_final_info"}
-
-
-def _rows_of(info: dict[str, Any], rows: Array, more: dict[str, list[Any]] | None = None) -> list[dict[str, Any]]:
-    """Return Gymnasium's batched info, values beside masks, as one dictionary for each of the rows.
-
-    Args:
-        info: `key` to `(n, ...)` values and `_key` to an `(n,)` mask of who has the key.
-        rows: the rows wanted.
-        more: entries for every one of them, already in their order.
-    """
-    columns = {key: _column(values, rows) for key, values in info.items() if not key.startswith("_")}
-    columns.update(more or {})
-    if len(columns) == 1:  # as in `metrics`; a third of the general case's cost
-        ((key, column),) = columns.items()
-        found = [{key: value} for value in column]
-    else:
-        found = [dict(zip(columns, values)) for values in zip(*columns.values())] or [{} for _ in rows]
-    for key in columns:
-        mask = info.get(f"_{key}")
-        if mask is not None and np.count_nonzero(has := mask[rows]) < len(rows):
-            for row in np.flatnonzero(~has):
-                del found[row][key]
-    return found
-
-
-def _column(values: Any, rows: Array) -> list[Any]:
-    """Return one key's values for the rows: dictionaries, plain numbers, or arrays."""
-    if isinstance(values, dict):
-        return _rows_of(values, rows)
-    picked = np.asarray(values)[rows]
-    return picked.tolist() if picked.ndim == 1 else list(picked)

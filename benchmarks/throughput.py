@@ -30,6 +30,7 @@ from stable_baselines3.common.env_util import make_vec_env as sb3_make_vec_env
 from agents import make_vec_env
 from textgym.arrays import IntArray
 
+TASKS = ("fixed", "eos", "goals", "prompts")
 LENGTH, LETTERS = 32, 32
 ALPHABET = "abcdefghijklmnopqrstuvwxyz012345"
 ASYNC_ROWS = 16  # one process a row
@@ -157,11 +158,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="1, 64 and 1024 rows, fewer slices")
-    quick = parser.parse_args().quick
+    parser.add_argument("--task", choices=TASKS, action="append", help="only this one; may be given several times")
+    given = parser.parse_args()
+    quick = given.quick
     gymnasium.register("HandWritten-v0", lambda **kwargs: HandWritten(**kwargs))
     print(machine("gymnasium", "stable-baselines3", "numpy"), end="\n\n")
     print("| task | rows | side | steps/s | ratio |\n| --- | --- | --- | --- | --- |")
-    for task in ("fixed", "eos", "goals", "prompts"):
+    for task in given.task or TASKS:
         for rows in (1, 64, 1024) if quick else (1, 16, 64, 256, 1024, 4096):
             size = LETTERS + (task in ("eos", "prompts"))
             rates = measure(sides(task, rows), rows, size, 5 if quick else 9, 0.1 if quick else 0.2)

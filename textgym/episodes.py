@@ -106,7 +106,7 @@ class Episodes:
     def full(self) -> BoolArray:
         """`(n,)` bool: whether no further token fits."""
         if self._level >= 0:
-            return np.full(len(self), self._level >= self.horizon)
+            return (np.ones if self._level >= self.horizon else np.zeros)(len(self.tokens), np.bool_)
         full: BoolArray = self.length >= self.horizon
         return full
 
@@ -147,7 +147,8 @@ class Episodes:
     def matched(self) -> BoolArray:
         """`(n,)` bool: whether the completion is the target, whole and with nothing after it."""
         matched: BoolArray = self.length == self.target_length
-        if (rows := np.flatnonzero(matched)).size:  # of equal length, hence padded alike
+        if as_long := np.count_nonzero(matched):  # of equal length, hence padded alike
+            rows: Rows = ... if as_long == len(self) else np.flatnonzero(matched)
             written = self.completion[rows, : self.target.shape[1]]
             matched[rows] = (written == self.target[rows]).all(axis=1)
         return matched
@@ -204,9 +205,10 @@ class Episodes:
         if self._level >= 0:
             self.tokens[:, self.max_prompt + self._level] = actions
             self._level += 1
+            self.length.fill(self._level)  # a third of the cost of adding 1
         else:
             self.tokens.reshape(-1)[self._first_token + self.length] = actions
-        np.add(self.length, 1, out=self.length)
+            self.length += 1
 
     def erase(self, rows: Rows = ...) -> None:
         """Take back the last write of each of the rows, which then has not ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -93,12 +94,16 @@ class Task:
         if self.metrics is SUCCESS and not self.prompts.max_target:
             object.__setattr__(self, "metrics", {})
 
-    @property
+    @cached_property
+    def _only_full_ones_end(self) -> bool:
+        return self.ends is wrote_eos and self.vocabulary.eos_id is None
+
+    @cached_property
     def max_prompt(self) -> int:
         """Columns of the prompt in an observation."""
         return self.prompts.max_length
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The number of actions."""
         return self.vocabulary.size
@@ -135,7 +140,10 @@ class Task:
             return rewards
         episodes.write(actions)
         try:
-            np.logical_or(self.ends(episodes), episodes.full, out=episodes.finished)
+            if self._only_full_ones_end:
+                episodes.finished[:] = episodes.full
+            else:
+                np.logical_or(self.ends(episodes), episodes.full, out=episodes.finished)
             return _checked(self.reward(episodes), self.reward, episodes)
         except BaseException:
             episodes.erase()
@@ -156,25 +164,31 @@ class Task:
         return self.mask(episodes)
 
 
+def _name(source: Reward) -> str:
+    return getattr(source, "__name__", None) or type(source).__name__
+
+
 def _checked(values: Array, source: Reward, episodes: Episodes) -> FloatArray:
     """Return rewards as `(n,)` float64 in an array of their own, or raise `InvalidReward`."""
-    name = getattr(source, "__name__", None) or type(source).__name__
+    n = len(episodes.tokens)
     try:
         given = np.asarray(values)
     except ValueError as error:
-        raise InvalidReward(f"reward {name!r} gave {values!r}; it must give numbers, one a row.") from error
+        raise InvalidReward(f"reward {_name(source)!r} gave {values!r}; it must give numbers, one a row.") from error
     if given.dtype.kind not in "biuf":
-        raise InvalidReward(f"reward {name!r} gave {values!r}, dtype {given.dtype}; it must give numbers, one a row.")
-    rewards = given.astype(np.float64)  # a copy, always
-    if rewards.shape != (len(episodes),):
         raise InvalidReward(
-            f"reward {name!r} gave shape {rewards.shape} for {len(episodes)} rows; it must give one number a row, "
-            f"shape ({len(episodes)},). Decorate a function of one row with `textgym.rewards.rowwise`."
+            f"reward {_name(source)!r} gave {values!r}, dtype {given.dtype}; it must give numbers, one a row."
         )
-    if np.count_nonzero(np.isfinite(rewards)) < len(rewards):
+    rewards = given.astype(np.float64)  # a copy, always
+    if rewards.shape != (n,):
+        raise InvalidReward(
+            f"reward {_name(source)!r} gave shape {rewards.shape} for {n} rows; it must give one number a row, "
+            f"shape ({n},). Decorate a function of one row with `textgym.rewards.rowwise`."
+        )
+    if np.count_nonzero(np.isfinite(rewards)) < n:
         row = int(np.flatnonzero(~np.isfinite(rewards))[0])
         raise InvalidReward(
-            f"reward {name!r} gave {rewards[row]} at step {episodes.length[row]} of row {row}, text "
+            f"reward {_name(source)!r} gave {rewards[row]} at step {episodes.length[row]} of row {row}, text "
             f"{episodes.text(row)!r}. A reward must be finite: one that is not would destroy an agent silently."
         )
     return rewards

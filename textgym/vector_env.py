@@ -175,8 +175,11 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
             info |= _masked("metrics", {key: value for part in parts for key, value in part.items()}, ended)
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return info
-        observations = np.full(self.num_envs, None, dtype=object)
-        observations[rows] = np.fromiter(last.tokens.copy(), dtype=object)
+        observations = np.fromiter(last.tokens.copy(), dtype=object)
+        if len(rows) < self.num_envs:
+            spread = np.full(self.num_envs, None, dtype=object)
+            spread[rows] = observations
+            observations = spread
         return _masked("final_obs", observations, ended) | _masked("final_info", info, ended)
 
     def _spread(self, values: FloatArray, rows: IntArray) -> FloatArray:

