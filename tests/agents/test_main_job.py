@@ -1,46 +1,45 @@
-"""PPO writes the text: the first lines of the README, as they stand there."""
+"""PPO writes the text: the first lines of the README, with the same settings."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from sb3_contrib import MaskablePPO
+from stable_baselines3 import PPO
 from stable_baselines3.common.utils import set_random_seed
 
 from agents import TransformerExtractor, make, make_vec_env
 from agents.evaluation import evaluate
 from textgym import Episodes, load_task
 
-SNIPPET = """
-import gymnasium as gym, textgym
-env = gym.make("TextGen-v0")                                  # target "我爱你" over the vocabulary {我, 爱, 你}
-env = gym.make("TextGen-v0", target="hello", alphabet="abcdefghijklmnopqrstuvwxyz", reward="terminal")
-envs = gym.make_vec("TextGen-v0", num_envs=1024, vectorization_mode="vector_entry_point")
-
-from stable_baselines3 import PPO
-from agents import TransformerExtractor, make_vec_env
-model = PPO("MlpPolicy", make_vec_env("TextGen-v0", 8), n_steps=12, batch_size=48, learning_rate=3e-3,
-            policy_kwargs=dict(features_extractor_class=TransformerExtractor, net_arch=[], ortho_init=False)\
-).learn(5_000)
-"""
-
 some_seeds = pytest.mark.parametrize("seed", [0, *[pytest.param(s, marks=pytest.mark.slow) for s in range(1, 5)]])
 
 
 @some_seeds
-def test_the_first_snippet_writes_the_text(seed: int) -> None:
-    names: dict[str, Any] = {}
-    set_random_seed(seed)  # the snippet itself gives none
-    exec(SNIPPET, names)
-    result = evaluate(names["model"], load_task("TextGen-v0"), 10)
+def test_plain_ppo_with_the_readmes_settings_writes_the_text(seed: int) -> None:
+    set_random_seed(seed)  # the README gives none
+    model = PPO(
+        "MlpPolicy",
+        make_vec_env("TextGen-v0", 8),
+        n_steps=12,
+        batch_size=48,
+        learning_rate=3e-3,
+        policy_kwargs={"features_extractor_class": TransformerExtractor, "net_arch": [], "ortho_init": False},
+    ).learn(5_000)
+    result = evaluate(model, load_task("TextGen-v0"), 10)
     assert (result.mean_return, result.success_rate, result.samples) == (3.0, 1.0, ["我爱你"] * 5)
 
-    env, envs = names["env"], names["envs"]
+
+def test_the_readmes_other_forms_of_the_environment_are_what_they_say() -> None:
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    env = gym.make("TextGen-v0", target="hello", alphabet=alphabet, reward="terminal")
+    envs = gym.make_vec("TextGen-v0", num_envs=1024, vectorization_mode="vector_entry_point")
     env.reset(seed=0)
-    steps = [env.step("abcdefghijklmnopqrstuvwxyz".index(letter)) for letter in "hello"]
+    steps = [env.step(alphabet.index(letter)) for letter in "hello"]
     assert [step[1] for step in steps] == [0, 0, 0, 0, 1]
     assert steps[-1][4]["is_success"] is True
     assert envs.reset(seed=0)[0].shape == (1024, 3)
