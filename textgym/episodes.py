@@ -61,6 +61,7 @@ class Episodes:
 
     def __post_init__(self) -> None:
         n = len(self.tokens)
+        self.tokens, self.target = np.ascontiguousarray(self.tokens), np.ascontiguousarray(self.target)
         self.target_length = (self.target != self.vocabulary.pad).sum(axis=1)  # (n,)
         self._first_token = np.arange(n) * self.tokens.shape[1] + self.max_prompt  # (n,)
         self._first_target = np.arange(n) * self.target.shape[1]  # (n,)
@@ -248,7 +249,6 @@ class Episodes:
         return self.vocabulary.decode(self.completion[row])
 
     def _find_level(self) -> None:
-        # min and max are two passes, but only where rows begin or lengths have come apart
         first = int(self.length[0]) if len(self.length) else 0
         self._level = first if np.count_nonzero(self.length == first) == len(self.length) else -1
 
