@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -126,7 +127,7 @@ class SB3VecEnv(VecEnv):
         self, rows: Array, truncated: npt.NDArray[np.bool_], info: dict[str, Any], infos: list[dict[str, Any]]
     ) -> None:
         """Put the ended rows' infos into `infos`, and start counting anew."""
-        with no_collections():
+        with no_collections() if len(rows) > 200 else nullcontext():
             found = self._final_infos(rows, truncated, info)
         if len(rows) == self.num_envs:
             infos[:] = found

@@ -10,7 +10,8 @@ CPU seconds (Async: wall seconds, since its work is done in other processes). Th
     fixed    one target
     eos      one target and an end token, so that rows end at different times
     goals    one of 64 targets, drawn for each episode and shown as the prompt
-    prompts  a random string to be copied, drawn letter by letter for each episode, and an end token
+    prompts  a random string to be copied, drawn letter by letter for each episode; the end token is never written
+    both     the same, and the end token is written as often as any other
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from stable_baselines3.common.env_util import make_vec_env as sb3_make_vec_env
 from agents import make_vec_env
 from textgym.arrays import IntArray
 
-TASKS = ("fixed", "eos", "goals", "prompts")
+TASKS = ("fixed", "eos", "goals", "prompts", "both")
 LENGTH, LETTERS = 32, 32
 ALPHABET = "abcdefghijklmnopqrstuvwxyz012345"
 ASYNC_ROWS = 16  # one process a row
@@ -42,11 +43,11 @@ class HandWritten(gymnasium.Env[IntArray, np.int64]):
 
     def __init__(self, task: str) -> None:
         self.task = task
-        self.eos = LETTERS if task in ("eos", "prompts") else None
+        self.eos = LETTERS if task in ("eos", "prompts", "both") else None
         self.pad = LETTERS + (self.eos is not None)
         self.horizon = LENGTH
         self.goals = np.random.default_rng(0).integers(0, LETTERS, (64 if task == "goals" else 1, LENGTH))
-        self.prompted = task in ("goals", "prompts")
+        self.prompted = task in ("goals", "prompts", "both")
         self.start = LENGTH if self.prompted else 0
         width = self.horizon + self.start
         self.observation_space = spaces.Box(0, self.pad, (width,), np.int32)
@@ -55,7 +56,7 @@ class HandWritten(gymnasium.Env[IntArray, np.int64]):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[IntArray, dict[str, Any]]:
         """Draw a target."""
         super().reset(seed=seed)
-        if self.task == "prompts":
+        if self.task in ("prompts", "both"):
             self.target = self.np_random.integers(0, LETTERS, LENGTH - 1).tolist()
         else:
             goal = self.np_random.integers(len(self.goals)) if self.prompted else 0
@@ -81,7 +82,7 @@ class HandWritten(gymnasium.Env[IntArray, np.int64]):
 def ours(task: str) -> tuple[str, dict[str, Any]]:
     """Return the id and arguments of our form of a task."""
     targets = ["".join(np.random.default_rng(i).choice(list(ALPHABET), LENGTH)) for i in range(64)]
-    if task == "prompts":
+    if task in ("prompts", "both"):
         return "TextGym/Copy-v0", {
             "alphabet": ALPHABET, "min_length": LENGTH - 1, "max_length": LENGTH - 1, "reward": "token"
         }  # fmt: skip
@@ -166,7 +167,7 @@ def main() -> None:
     print("| task | rows | side | steps/s | ratio |\n| --- | --- | --- | --- | --- |")
     for task in given.task or TASKS:
         for rows in (1, 64, 1024) if quick else (1, 16, 64, 256, 1024, 4096):
-            size = LETTERS + (task in ("eos", "prompts"))
+            size = LETTERS + (task in ("eos", "both"))
             rates = measure(sides(task, rows), rows, size, 5 if quick else 9, 0.1 if quick else 0.2)
             base = next(iter(rates.values()))
             for name, rate in rates.items():

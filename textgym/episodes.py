@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import repeat
 from types import EllipsisType
@@ -11,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from textgym.arrays import BoolArray, IntArray, UInt64Array
+from textgym.arrays import Array, BoolArray, IntArray, UInt64Array
 from textgym.errors import InvalidPrompt
 from textgym.vocabulary import Vocabulary
 
@@ -58,6 +59,7 @@ class Episodes:
     _first_token: IntArray = field(init=False, repr=False)
     _first_target: IntArray = field(init=False, repr=False)
     _shared_prompt: Prompt | None = field(init=False, repr=False, default=None)  # the one that every row holds
+    _written: IntArray | None = field(init=False, repr=False, default=None)  # (n,) the newest tokens, where known
 
     def __post_init__(self) -> None:
         n = len(self.tokens)
@@ -116,6 +118,8 @@ class Episodes:
         """`(n,)` int32: the token that each row wrote last; every row must have written one."""
         if self._level > 0:
             return self.tokens[:, self.max_prompt + self._level - 1]
+        if self._written is not None:
+            return self._written
         newest: IntArray = self.tokens.reshape(-1)[self._first_token + self.length - 1]
         return newest
 
@@ -128,8 +132,11 @@ class Episodes:
         if self._level > width or width == 0:
             return np.full(len(self), self.vocabulary.pad, np.int32)
         place = self.length - 1
-        wanted: IntArray = self.target.reshape(-1)[self._first_target + np.minimum(place, width - 1)]
-        return wanted if width == self.horizon else np.where(place < width, wanted, self.vocabulary.pad)
+        if width == self.horizon:
+            wanted: IntArray = self.target.reshape(-1)[self._first_target + place]
+            return wanted
+        wanted = self.target.reshape(-1)[self._first_target + np.minimum(place, width - 1)]
+        return np.where(place < width, wanted, self.vocabulary.pad)
 
     @property
     def faultless(self) -> BoolArray:
@@ -202,13 +209,13 @@ class Episodes:
             self.tokens.reshape(-1)[self._first_token[rows] + self.length[rows]] = actions
             self.length[rows] += 1
             self._find_level()
-            return
-        if self._level >= 0:
+        elif self._level >= 0:
             self.tokens[:, self.max_prompt + self._level] = actions
             self._level += 1
             self.length.fill(self._level)  # a third of the cost of adding 1
         else:
-            self.tokens.reshape(-1)[self._first_token + self.length] = actions
+            self._written = actions.astype(np.int32)  # a copy: the caller's array may change
+            self.tokens.reshape(-1)[self._first_token + self.length] = self._written
             self.length += 1
 
     def erase(self, rows: Rows = ...) -> None:
@@ -218,19 +225,24 @@ class Episodes:
         self.finished[rows] = False
         self._find_level()
 
+    def __copy__(self) -> Episodes:
+        twin = object.__new__(Episodes)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
     def take(self, rows: IntArray) -> Episodes:
         """Return a copy of some rows, in the order given; repetition is allowed."""
-        part = Episodes(
-            self.vocabulary,
-            self.max_prompt,
-            self.tokens[rows],
-            self.target[rows],
-            self.length[rows],
-            self.finished[rows],
-            self.seed[rows],
-        )
-        part._shared_prompt = self._shared_prompt
+        if len(rows) > len(self):
+            return Episodes(self.vocabulary, self.max_prompt, *[array[rows] for array in self._arrays()])
+        part = copy(self)  # the offsets of the first rows serve any rows: a third of the cost of making them
+        part.tokens, part.target, part.length, part.finished, part.seed = (array[rows] for array in self._arrays())
+        part.target_length = self.target_length[rows]
+        part._first_token, part._first_target = self._first_token[: len(rows)], self._first_target[: len(rows)]
+        part._find_level()
         return part
+
+    def _arrays(self) -> tuple[Array, ...]:
+        return self.tokens, self.target, self.length, self.finished, self.seed
 
     def put(self, rows: IntArray, part: Episodes) -> None:
         """Set some rows to those of another `Episodes` of the same shape."""
@@ -249,22 +261,21 @@ class Episodes:
         return self.vocabulary.decode(self.completion[row])
 
     def _find_level(self) -> None:
+        self._written = None
         first = int(self.length[0]) if len(self.length) else 0
         self._level = first if np.count_nonzero(self.length == first) == len(self.length) else -1
 
 
 def _aligned(parts: list[IntArray], width: int, pad: int, limit: int, kind: str, right: bool = False) -> IntArray:
     """Return id sequences as one array `(len(parts), width)` int32, filled with pad on the other side."""
-    parts = [np.asarray(part) for part in parts]
-    if any(part.ndim != 1 for part in parts):
-        raise InvalidPrompt(
-            f"a {kind} is no row of ids but has shape {next(part.shape for part in parts if part.ndim != 1)}."
-        )
-    lengths = np.array([len(part) for part in parts])
+    shapes = [np.shape(part) for part in parts]
+    if any(len(shape) != 1 for shape in shapes):
+        raise InvalidPrompt(f"a {kind} is no row of ids but has shape {next(s for s in shapes if len(s) != 1)}.")
+    lengths: IntArray = np.array(shapes)[:, 0]
     if lengths.max() > width:
-        longest = parts[int(lengths.argmax())]
+        longest = list(map(int, parts[int(lengths.argmax())]))
         raise InvalidPrompt(
-            f"a {kind} has {len(longest)} tokens, {longest.tolist()}, but the prompt generator announces at most "
+            f"a {kind} has {len(longest)} tokens, {longest}, but the prompt generator announces at most "
             f"{width}. Announce more (`max_length`, `max_target`) or generate less."
         )
     flat = np.concatenate([part for part in parts if len(part)] or [np.zeros(0, np.int32)])

@@ -53,6 +53,10 @@ class RandomStrings:
         return np.setdiff1d(np.arange(self.vocabulary.size, dtype=np.int32), self._ending)
 
     @cached_property
+    def _in_order(self) -> bool:
+        return bool(self._letters[-1] == len(self._letters) - 1)
+
+    @cached_property
     def _ending(self) -> IntArray:
         eos = self.vocabulary.eos_id
         return np.array([] if eos is None else [eos], np.int32)
@@ -67,5 +71,5 @@ class RandomStrings:
         # One call of random() and one product cost a third of two calls of integers(); the bias is below 2**-50.
         drawn = (rng.random(self.max_length + 1) * self._choices).astype(np.int32)
         length = self.min_length + int(drawn[0])
-        string = self._letters[drawn[1 : length + 1]]
+        string = drawn[1 : length + 1] if self._in_order else self._letters[drawn[1 : length + 1]]
         return Prompt(string, np.concatenate((self.answer(string), self._ending)))
