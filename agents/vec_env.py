@@ -112,7 +112,7 @@ class SB3VecEnv(VecEnv):
         self._steps += 1
         infos: list[dict[str, Any]] = [RUNNING] * self.num_envs
         if np.count_nonzero(dones):
-            self._finish(np.flatnonzero(dones), truncations & ~terminations, info, infos)
+            self._finish(dones.nonzero()[0], truncations & ~terminations, info, infos)
         if not info.keys() <= _FINAL_KEYS:
             self._report(info, dones, infos)
         return self._own(observations), rewards.astype(np.float32), dones, infos

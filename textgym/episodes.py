@@ -156,7 +156,7 @@ class Episodes:
         """`(n,)` bool: whether the completion is the target, whole and with nothing after it."""
         matched: BoolArray = self.length == self.target_length
         if as_long := np.count_nonzero(matched):  # of equal length, hence padded alike
-            rows: Rows = ... if as_long == len(self) else np.flatnonzero(matched)
+            rows: Rows = ... if as_long == len(self) else matched.nonzero()[0]
             written = self.completion[rows, : self.target.shape[1]]
             matched[rows] = (written == self.target[rows]).all(axis=1)
         return matched
@@ -178,16 +178,18 @@ class Episodes:
                 self._restart(rows)
                 return
             prompts = (first,)
-        if not all(isinstance(p.seed, (int, np.integer)) and 0 <= p.seed < 2**64 for p in prompts):
-            raise InvalidPrompt(
-                f"a prompt's seed must be an integer from 0 to 2**64 - 1; got {[p.seed for p in prompts]}."
-            )
-        read = _aligned([p.tokens for p in prompts], self.max_prompt, pad, pad, "prompt", right=True)
-        best = _aligned([p.target for p in prompts], self.target.shape[1], pad, self.vocabulary.size, "target")
+        seeds = [prompt.seed for prompt in prompts]
+        if not all(issubclass(kind, (int, np.integer)) for kind in set(map(type, seeds))) or not (
+            min(seeds) >= 0 and max(seeds) < 2**64
+        ):
+            raise InvalidPrompt(f"a prompt's seed must be an integer from 0 to 2**64 - 1; got {seeds}.")
+        read, _ = _aligned([p.tokens for p in prompts], self.max_prompt, pad, pad, "prompt", right=True)
+        width, size = self.target.shape[1], self.vocabulary.size
+        best, lengths = _aligned([p.target for p in prompts], width, pad, size, "target")
         self.tokens[rows, : self.max_prompt] = read
         self.target[rows] = best
-        self.target_length[rows] = [len(prompt.target) for prompt in prompts]
-        self.seed[rows] = [prompt.seed for prompt in prompts]
+        self.target_length[rows] = lengths
+        self.seed[rows] = seeds
         self._shared_prompt = first if rows is ... and len(prompts) == 1 else None
         self._restart(rows)
 
@@ -266,20 +268,24 @@ class Episodes:
         self._level = first if np.count_nonzero(self.length == first) == len(self.length) else -1
 
 
-def _aligned(parts: list[IntArray], width: int, pad: int, limit: int, kind: str, right: bool = False) -> IntArray:
-    """Return id sequences as one array `(len(parts), width)` int32, filled with pad on the other side."""
-    shapes = [np.shape(part) for part in parts]
-    if any(len(shape) != 1 for shape in shapes):
-        raise InvalidPrompt(f"a {kind} is no row of ids but has shape {next(s for s in shapes if len(s) != 1)}.")
-    lengths: IntArray = np.array(shapes)[:, 0]
+def _aligned(
+    parts: list[IntArray], width: int, pad: int, limit: int, kind: str, right: bool = False
+) -> tuple[IntArray, IntArray]:
+    """Return id sequences as one array `(k, width)` int32, filled with pad on the other side, and their lengths."""
+    try:
+        lengths = np.fromiter(map(len, parts), np.intp, len(parts))
+        flat = np.concatenate([part for part in parts if len(part)] or [np.zeros(0, np.int32)])
+        assert flat.ndim == 1
+    except (TypeError, ValueError, AssertionError) as error:
+        shapes = sorted({np.shape(part) for part in parts if len(np.shape(part)) != 1})
+        raise InvalidPrompt(f"a {kind} must be one row of ids; got the shapes {shapes}.") from error
     if lengths.max() > width:
         longest = list(map(int, parts[int(lengths.argmax())]))
         raise InvalidPrompt(
             f"a {kind} has {len(longest)} tokens, {longest}, but the prompt generator announces at most "
             f"{width}. Announce more (`max_length`, `max_target`) or generate less."
         )
-    flat = np.concatenate([part for part in parts if len(part)] or [np.zeros(0, np.int32)])
-    if flat.size and not (np.issubdtype(flat.dtype, np.integer) and flat.min() >= 0 and flat.max() < limit):
+    if flat.size and not (flat.dtype.kind in "iu" and flat.min() >= 0 and flat.max() < limit):
         raise InvalidPrompt(
             f"a {kind} holds {flat[(flat < 0) | (flat >= limit)].tolist() or flat.dtype}; its ids must be integers "
             f"from 0 to {limit - 1}."
@@ -288,4 +294,4 @@ def _aligned(parts: list[IntArray], width: int, pad: int, limit: int, kind: str,
     column = np.arange(width)
     filled = column >= (width - lengths)[:, None] if right else column < lengths[:, None]  # (k, width)
     block[filled] = flat
-    return block
+    return block, lengths

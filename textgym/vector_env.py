@@ -84,7 +84,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         if mask is not None and not self._rngs:
             raise ResetNeeded("no row has begun. Call reset() without a reset_mask first.")
         seeds = _seeds(seed, self.num_envs)
-        rows: Rows = ... if mask is None else np.flatnonzero(mask)
+        rows: Rows = ... if mask is None else mask.nonzero()[0]
         rngs = dict(enumerate(self._rngs))
         for row in range(self.num_envs) if rows is ... else rows.tolist():
             if seeds[row] is not None or row not in rngs:
@@ -105,13 +105,13 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         if not self._rngs:
             raise ResetNeeded("no episode has begun. Call reset() before step().")
         over = self._rows_that_are_over()
-        going: Rows = ... if over is None else np.flatnonzero(~over)
+        going: Rows = ... if over is None else (~over).nonzero()[0]
         rewards, info = self._write(actions, going)
         if over is not None:
-            self._begin(np.flatnonzero(over))
+            self._begin(over.nonzero()[0])
         terminations = self.episodes.finished.copy()
         if info and self.autoreset_mode is AutoresetMode.SAME_STEP:
-            self._begin(... if terminations.all() else np.flatnonzero(terminations))
+            self._begin(... if terminations.all() else terminations.nonzero()[0])
         self._show()
         return self.episodes.tokens.copy(), rewards, terminations, np.zeros(self.num_envs, np.bool_), info
 
@@ -164,7 +164,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
 
     def _report(self, ended: BoolArray) -> dict[str, Any]:
         """Return the info of a step in which rows end, laid out as `SyncVectorEnv` does."""
-        rows = np.flatnonzero(ended)
+        rows = ended.nonzero()[0]
         last = self.episodes if len(rows) == self.num_envs else self.episodes.take(rows)
         metrics = {name: self._spread(values, rows) for name, values in self.task.measure(last).items()}
         info: dict[str, Any] = {}
