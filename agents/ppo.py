@@ -17,10 +17,11 @@ def make(env: Any, **overrides: Any) -> PPO:
         overrides: `PPO`'s arguments, over the defaults here.
     """
     width = env.observation_space.shape[0] if env.observation_space.shape else 8
-    n_steps = min(256, max(32, 8 * width))  # some eight episodes a row
+    n_steps = overrides.get("n_steps", min(256, max(32, 8 * width)))  # some eight episodes a row
+    rollout = n_steps * env.num_envs
     settings: dict[str, Any] = {
         "n_steps": n_steps,
-        "batch_size": min(512, n_steps * env.num_envs // 2),
+        "batch_size": next(size for size in range(min(512, rollout // 2), 0, -1) if rollout % size == 0),
         "n_epochs": 4,
         "learning_rate": 2e-3,
         "gamma": 1.0,
