@@ -17,6 +17,7 @@ def check_device(device: str) -> str:
         kind = "cpu" if device == "auto" else torch.device(device).type
     except RuntimeError as error:
         raise InvalidSetting(f"device={device!r} does not exist. Give auto, cpu, cuda, cuda:0, mps, ...") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InvalidSetting(f"device={device!r}, but torch sees no CUDA device here. Give cpu, or auto.")
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not here.get(kind, True):
+        raise InvalidSetting(f"device={device!r}, but torch sees no such device here. Give cpu, or auto.")
     return device

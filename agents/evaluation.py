@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,9 +66,11 @@ def evaluate(
 def _finish(agent: Agent, task: Task, rows: Episodes, deterministic: bool) -> FloatArray:
     """Write all rows to their ends and return their returns, `(n,)`."""
     returns, state, start = np.zeros(len(rows)), None, np.ones(len(rows), np.bool_)
+    masked = task.mask is not None and "action_masks" in inspect.signature(agent.predict).parameters
     while (going := np.flatnonzero(~rows.finished)).size:
         part = rows.take(going)
-        actions, state = agent.predict(part.tokens, state, start[: len(going)], deterministic)
+        masks = {"action_masks": task.action_mask(part)} if masked else {}
+        actions, state = agent.predict(part.tokens, state, start[: len(going)], deterministic, **masks)
         if state is not None and len(rows) > 1:
             return _finish_one_by_one(agent, task, rows, deterministic)
         returns[going] += task.step(part, check_actions(actions, len(going), task.size))

@@ -34,6 +34,7 @@ class TransformerExtractor(BaseFeaturesExtractor):
     Raises:
         InvalidSetting: another space, or a Dict without that key.
         InvalidSize: a size that is no positive integer.
+        ValueError: `n_heads` does not divide `d_model`.
     """
 
     def __init__(
@@ -75,7 +76,13 @@ class TransformerExtractor(BaseFeaturesExtractor):
     def _read(self, tokens: Tensor) -> Tensor:
         # Features of norm 1, not sqrt(d_model): a step of Adam moves each of a head's weights by the learning rate, and
         # so its outputs by at most that times sqrt(d_model).
-        features: Tensor = self.transformer.newest(tokens.long()) * self.scale
+        ids = tokens.long()
+        if (ids != tokens).any() or (ids > self.transformer.pad).any() or (ids < 0).any():
+            raise InvalidSetting(
+                "these observations are no token ids any more; something normalised them. Give VecNormalize "
+                "norm_obs=False."
+            )
+        features: Tensor = self.transformer.newest(ids) * self.scale
         return features
 
 

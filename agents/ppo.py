@@ -6,6 +6,8 @@ from typing import Any
 
 from stable_baselines3 import PPO
 
+from textgym.errors import InvalidSetting
+
 from .features import TransformerExtractor
 
 
@@ -15,7 +17,12 @@ def make(env: Any, **overrides: Any) -> PPO:
     Args:
         env: a vectorised environment of tokens, as `make_vec_env` makes them.
         overrides: `PPO`'s arguments, over the defaults here.
+
+    Raises:
+        InvalidSetting: a single environment.
     """
+    if not hasattr(env, "num_envs"):
+        raise InvalidSetting(f"ppo needs rows: agents.make_vec_env(id, 8) instead of {env}.")
     width = env.observation_space.shape[0] if env.observation_space.shape else 8
     n_steps = overrides.get("n_steps", min(256, max(32, 8 * width)))  # some eight episodes a row
     rollout = n_steps * env.num_envs

@@ -46,6 +46,8 @@ class Config:
 
 def check_free(folder: Path) -> None:
     """Raise `InvalidSetting` where a folder holds a run already."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidSetting(f"{folder} is a file. Choose another folder.")
     if (folder / CONFIG).exists():
         raise InvalidSetting(f"{folder} holds a run already. Choose another folder, or pass --overwrite to replace it.")
 
@@ -118,6 +120,11 @@ def _read_config(folder: Path) -> Config:
         return config
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidSetting(f"{path} is no run's configuration: {error}") from error
+
+
+def check_saveable(agent: Agent) -> None:
+    """Raise `InvalidSetting` where an agent has no parameters to save, before it has learned anything."""
+    _parameters(agent)
 
 
 def _parameters(agent: Any) -> Mapping[str, Any]:

@@ -45,6 +45,8 @@ class QLearning:
         seed: int | None = None,
         device: str = "auto",
     ) -> None:
+        if not hasattr(env, "num_envs"):
+            raise InvalidSetting(f"q-learning needs rows: agents.make_vec_env(id, 8) instead of {env}.")
         if not isinstance(env.action_space, spaces.Discrete):
             raise InvalidSetting(f"q-learning needs Discrete actions; this environment has {env.action_space}.")
         space = env.observation_space
@@ -57,6 +59,7 @@ class QLearning:
                 "is a pair (at the start, at the end) in [0, 1]."
             )
         self.env = env
+        self._task = env.get_attr("task", 0)[0] if env.has_attr("task") else None
         self.alpha, self.gamma, self.epsilon = alpha, gamma, epsilon
         self.size = int(env.action_space.n)
         self.num_timesteps = 0
@@ -82,20 +85,23 @@ class QLearning:
         """
         require_positive(total_timesteps=total_timesteps)
         states = self._find(self.env.reset())  # (n,)
+        masks = self._masks()
         end = self.num_timesteps + total_timesteps
         start, stop = self.epsilon
         with progress(total_timesteps, progress_bar) as advance:
             while self.num_timesteps < end:
                 share = 1 - (end - self.num_timesteps) / total_timesteps
-                actions = self._explore(states, start + (stop - start) * min(1.0, 2 * share))
+                actions = self._explore(states, masks, start + (stop - start) * min(1.0, 2 * share))
                 observations, rewards, dones, infos = self.env.step(actions)
-                after = self._find(observations)
+                after, masks = self._find(observations), self._masks()
+                worth = masks.copy()
                 # An ended row's next state is another episode's; a truncated one's is its last observation.
                 goes_on = ~dones
                 for row in [i for i in np.flatnonzero(dones) if infos[i].get("TimeLimit.truncated")]:
-                    goes_on[row] = True
+                    goes_on[row], worth[row] = True, True
                     after[row] = self._find(infos[row]["terminal_observation"][None])[0]
-                bootstrap = self._values[after].max(axis=1) * goes_on  # (n,)
+                bootstrap = np.where(worth, self._values[after], -np.inf).max(axis=1)  # (n,)
+                bootstrap = np.where(goes_on, bootstrap, 0.0)
                 for state, action, goal in zip(states, actions, rewards + self.gamma * bootstrap):
                     self._values[state, action] += self.alpha * (goal - self._values[state, action])
                 states = self._find(observations)
@@ -106,19 +112,26 @@ class QLearning:
         return self
 
     def predict(
-        self, observation: Array, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self,
+        observation: Array,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Array | None = None,
     ) -> tuple[Array, Any]:
-        """Return actions for observations `(n, width)` or one `(width,)`.
+        """Return actions for observations `(n, width)` or one `(width,)`, within masks `(n, size)` where given.
 
         They are greedy, or epsilon-greedy as at the end of learning. After a prefix that was never met comes token 0,
         or any token at random.
         """
         keys = _keys(np.atleast_2d(observation))
         known = np.array([self._row.get(key, -1) for key in keys])
-        actions = np.where(known >= 0, self._values[known].argmax(axis=1), 0)
+        masks = np.ones((len(keys), self.size), np.bool_) if action_masks is None else np.atleast_2d(action_masks)
+        values = np.where((known >= 0)[:, None], self._values[known], 0.0)
+        actions = np.where(masks, values, -np.inf).argmax(axis=1)
         if not deterministic:
             chance = self._rng.random(len(keys)) < np.where(known >= 0, self.epsilon[1], 1.0)
-            actions = np.where(chance, self._rng.integers(self.size, size=len(keys)), actions)
+            actions = np.where(chance, self._any(masks), actions)
         return (actions if np.ndim(observation) == 2 else actions[0]), state
 
     def state_dict(self) -> dict[str, Array]:
@@ -143,10 +156,21 @@ class QLearning:
         self._row = {key: row for row, key in enumerate(_keys(states))}
         self._values = np.concatenate([values, np.zeros((1024, self.size))])
 
-    def _explore(self, states: Array, epsilon: float) -> Array:
-        greedy = self._values[states].argmax(axis=1)
+    def _explore(self, states: Array, masks: Array, epsilon: float) -> Array:
+        greedy = np.where(masks, self._values[states], -np.inf).argmax(axis=1)
         explore = self._rng.random(len(states)) < epsilon
-        return np.where(explore, self._rng.integers(self.size, size=len(states)), greedy)
+        return np.where(explore, self._any(masks), greedy)
+
+    def _any(self, masks: Array) -> Array:
+        """Return one of each row's actions, each equally likely, `(n,)`."""
+        chosen: Array = np.where(masks, self._rng.random(masks.shape), -1.0).argmax(axis=1)
+        return chosen
+
+    def _masks(self) -> Array:
+        """Return the actions worth taking now, `(n, size)` bool; all, where the task has no mask."""
+        if self._task is None or self._task.mask is None:
+            return np.ones((self.env.num_envs, self.size), np.bool_)
+        return np.stack(self.env.env_method("action_masks"))
 
     def _find(self, observations: Array) -> Array:
         """Return the table's row of each observation, `(n,)`; new ones get one of zeros."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -46,9 +47,9 @@ def make_vec_env(id_or_task: str | Task, n_envs: int = 1, seed: int | None = Non
     env: VectorEnv[Any, Any, Any]
     if not isinstance(id_or_task, str):
         env = TextGenVectorEnv(id_or_task, n_envs, AutoresetMode.SAME_STEP, **task_kwargs)
-    elif (id_or_task := id_or_task.removeprefix("textgym:")) in env_ids():
+    elif _is_ours(id_or_task):
         load_task(id_or_task, **{key: value for key, value in task_kwargs.items() if key != "render_mode"})
-        kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP, **task_kwargs}
+        kwargs = {**task_kwargs, "autoreset_mode": AutoresetMode.SAME_STEP}
         env = gymnasium.make_vec(id_or_task, n_envs, vectorization_mode="vector_entry_point", **kwargs)
     else:
         sync = {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -57,6 +58,13 @@ def make_vec_env(id_or_task: str | Task, n_envs: int = 1, seed: int | None = Non
     if seed is not None:
         vec_env.seed(seed)
     return vec_env
+
+
+def _is_ours(id: str) -> bool:
+    module, _, name = id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return name in env_ids()
 
 
 class SB3VecEnv(VecEnv):
@@ -172,6 +180,8 @@ class SB3VecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Return an attribute once for each row. Rows of one batch share their attributes."""
+        if self._singles is None and attr_name in ("action_space", "observation_space"):
+            attr_name = f"single_{attr_name}"
         owner = _owner(self.env, attr_name)
         if self._singles is None and not hasattr(owner, attr_name) and hasattr(owner, "call"):
             return self._per_row(owner.call(attr_name), indices)

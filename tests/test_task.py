@@ -89,9 +89,9 @@ def fails(episodes: Episodes) -> Array:
 
 
 BAD_REWARDS: dict[str, tuple[Callable[[Episodes], Any], type[Exception], str]] = {
-    "nan": (lambda e: np.array([0.0, np.nan, 0.0]), InvalidReward, "gave nan at step . of row 1, text"),
-    "inf": (lambda e: np.array([0.0, 0.0, np.inf]), InvalidReward, "gave inf at step . of row 2, text"),
-    "-inf": (lambda e: np.array([-np.inf, np.inf, 0.0]), InvalidReward, "gave -inf at step . of row 0, text"),
+    "nan": (lambda e: np.array([0.0, np.nan, 0.0]), InvalidReward, "gave nan at step . of row {1}, text"),
+    "inf": (lambda e: np.array([0.0, 0.0, np.inf]), InvalidReward, "gave inf at step . of row {2}, text"),
+    "-inf": (lambda e: np.array([-np.inf, np.inf, 0.0]), InvalidReward, "gave -inf at step . of row {0}, text"),
     "too few": (lambda e: np.zeros(2), InvalidReward, r"gave shape \(2,\) for 3 rows"),
     "two dimensions": (lambda e: np.zeros((3, 1)), InvalidReward, r"gave shape \(3, 1\) for 3 rows"),
     "one number": (lambda e: 1.0, InvalidReward, r"gave shape \(\) for 3 rows.*rowwise"),
@@ -108,10 +108,10 @@ BAD_REWARDS: dict[str, tuple[Callable[[Episodes], Any], type[Exception], str]] =
 def test_a_bad_reward_changes_nothing(name: str, ragged: bool) -> None:
     reward, error, message = BAD_REWARDS[name]
     task = task_of(ends=reward) if name == "ends" else task_of(reward)
-    for rows in (..., np.array([2, 0, 1])):
+    for rows, order in ((..., [0, 1, 2]), (np.array([2, 0, 1]), [2, 0, 1])):
         episodes = begun(task, 3, ragged)
         twin = begun(task, 3, ragged)
-        with pytest.raises(error, match=message):
+        with pytest.raises(error, match=message.format(*order)):  # rows are called as the caller knows them
             task.step(episodes, np.array([2, 0, 1]), rows)
         assert state(episodes) == state(twin)
         good = task_of()

@@ -52,7 +52,7 @@ def check_actions(actions: Any, n: int, size: int) -> IntArray:
     """
     try:
         given = np.asarray(actions)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # RuntimeError: a tensor that needs a gradient
         raise InvalidAction(f"actions {actions!r} are no array: {error}. Give {n} integers.") from error
     if given.shape != (n,):
         raise InvalidAction(f"actions of shape {given.shape} for {n} rows. Give one integer a row, shape ({n},).")

@@ -207,11 +207,12 @@ def masks_leave_an_action(case: Case) -> None:
     episodes.begin(..., case.task.draw([rng] * 16))
     while (rows := np.flatnonzero(~episodes.finished)).size:
         part = episodes.take(rows)
-        mask = case.task.action_mask(part)
-        if mask.dtype != np.bool_ or mask.shape != (len(rows), case.task.size) or not mask.any(axis=1).all():
-            raise LawBroken(
-                f"masks_leave_an_action: mask of dtype {mask.dtype}, shape {mask.shape}, row sums {mask.sum(1)}."
-            )
+        try:
+            mask = case.task.action_mask(part)
+        except InvalidSetting as error:
+            raise LawBroken(f"masks_leave_an_action: {error}") from error
+        if not mask.any(axis=1).all():
+            raise LawBroken(f"masks_leave_an_action: a row of {part.text(int(mask.any(axis=1).argmin()))!r} has none.")
         case.task.step(part, write_random(case.task, part, rng))
         episodes.put(rows, part)
 
@@ -262,9 +263,9 @@ LAWS: tuple[Callable[[Case], None], ...] = (
     batch_equals_singles,
     same_seed_same_episodes,
     copies_continue_identically,
-    target_earns_most,
     rows_are_independent,
     masks_leave_an_action,
+    target_earns_most,
     refused_actions_change_nothing,
     observations_are_in_their_space,
 )

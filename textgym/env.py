@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from textgym.actions import check_action
 from textgym.arrays import BoolArray, IntArray
 from textgym.errors import InvalidReward
-from textgym.registration import build_task
+from textgym.registration import TaskFactory, build_task
 from textgym.rendering import METADATA, check_render_mode, render
 from textgym.space import TokenBox
 from textgym.task import Task
@@ -27,7 +27,7 @@ class TextGenEnv(Env[IntArray, np.int64]):
     task knows success, `is_success`.
 
     Args:
-        task: a `Task`, or where its factory is, as `"package.module:function"`.
+        task: a `Task`, its factory, or where that is, as `"package.module:function"`.
         render_mode: `"ansi"`, `"human"`, `"rgb_array"` or None.
         task_kwargs: arguments of the factory.
 
@@ -39,7 +39,7 @@ class TextGenEnv(Env[IntArray, np.int64]):
 
     metadata = METADATA
 
-    def __init__(self, task: Task | str, render_mode: str | None = None, **task_kwargs: Any) -> None:
+    def __init__(self, task: Task | TaskFactory | str, render_mode: str | None = None, **task_kwargs: Any) -> None:
         self.task = build_task(task, **task_kwargs)
         self.render_mode = check_render_mode(render_mode)
         self.episodes = self.task.blank(1)

@@ -178,6 +178,8 @@ class Episodes:
                 self._restart(rows)
                 return
             prompts = (first,)
+        if not all(map(isinstance, prompts, repeat(Prompt))):
+            raise InvalidPrompt(f"a prompt generator must return Prompt(tokens, target); got {prompts[0]!r}.")
         seeds = [prompt.seed for prompt in prompts]
         if not all(issubclass(kind, (int, np.integer)) for kind in set(map(type, seeds))) or not (
             min(seeds) >= 0 and max(seeds) < 2**64

@@ -54,9 +54,16 @@ def env_ids() -> list[str]:
 def env_spec(id: str) -> EnvSpec:
     """Return the spec of a registered id.
 
+    Args:
+        id: a registered id, or `"module:id"` as Gymnasium has it: the module is imported first, and registers the id.
+
     Raises:
+        ImportError: there is no such module.
         UnknownName: no environment of TextGym has this id; the message suggests the nearest one.
     """
+    module, _, id = id.rpartition(":")
+    if module:
+        importlib.import_module(module)
     if id not in env_ids():
         raise unknown("environment", id, env_ids())
     return gymnasium.spec(id)
@@ -78,17 +85,17 @@ def load_task(id: str, **task_kwargs: Any) -> Task:
     return build_task(**{**env_spec(id).kwargs, **task_kwargs})
 
 
-def build_task(task: Task | str, **task_kwargs: Any) -> Task:
+def build_task(task: Task | TaskFactory | str, **task_kwargs: Any) -> Task:
     """Return the task that an environment was asked for: itself, or what its factory makes.
 
     Raises:
         TypeError: the factory has no such argument; the message suggests the nearest one.
     """
-    if isinstance(task, Task):
+    factory = load_factory(task) if isinstance(task, str) else task
+    if isinstance(factory, Task):  # a module may also hold a finished one
         if task_kwargs:
             raise TypeError(f"a finished Task takes no arguments; got {sorted(task_kwargs)}. Give them to its factory.")
-        return task
-    factory = load_factory(task)
+        return factory
     known = inspect.signature(factory).parameters
     for name in task_kwargs:
         if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from textgym.episodes import Episodes
 from textgym.errors import InvalidSetting
 from textgym.font import Colour, cells, draw
+from textgym.vocabulary import WORDS
 
 METADATA: dict[str, Any] = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 4}
 
@@ -56,15 +57,18 @@ def frame(episodes: Episodes, row: int) -> npt.NDArray[np.uint8]:
     Returns:
         `(height, width, 3)` uint8; the size depends on the task alone.
     """
-    show = episodes.vocabulary.show
-    prompt = [(escape(show(i)), DIM) for i in episodes.prompt[row].tolist()]
+    vocabulary = episodes.vocabulary
+    gap = " " if vocabulary.codec == WORDS else ""
+    prompt = [(escape(vocabulary.show(i)) + gap, DIM) for i in episodes.prompt[row].tolist() if i != vocabulary.pad]
     target = episodes.target[row].tolist()
     written: list[Span] = []
     for place, token in enumerate(episodes.completion[row, : episodes.length[row]].tolist()):
-        wanted = target[place] if place < len(target) else episodes.vocabulary.pad
-        written.append((escape(show(token)), PLAIN if not target else RIGHT if token == wanted else WRONG))
+        wanted = target[place] if place < len(target) else vocabulary.pad
+        written.append(
+            (escape(vocabulary.show(token)) + gap, PLAIN if not target else RIGHT if token == wanted else WRONG)
+        )
     status = f"{episodes.length[row]}/{episodes.horizon}" + (" end" if episodes.finished[row] else "")
-    widest = max(2, min(COLUMNS, max(cells(escape(piece)) for piece in _sample(episodes.vocabulary.tokens))))
+    widest = max(2, min(COLUMNS, max(cells(escape(piece) + gap) for piece in _sample(vocabulary.pieces))))
     lines = [
         *_wrapped(prompt, _height(episodes.max_prompt, widest)),
         *_wrapped(written, _height(episodes.horizon, widest)),
@@ -77,7 +81,11 @@ def _shown(episodes: Episodes, ids: npt.NDArray[Any]) -> str:
     """Return ids as text with the end token and symbols visible."""
     vocabulary = episodes.vocabulary
     text = vocabulary.decode(ids)
-    return text + (vocabulary.eos or "") if vocabulary.eos_id in ids.tolist() else text
+    return (
+        f"{text}{' ' if text and vocabulary.codec == WORDS else ''}{vocabulary.eos}"
+        if vocabulary.eos_id in ids.tolist()
+        else text
+    )
 
 
 def _sample(tokens: tuple[str, ...]) -> tuple[str, ...]:
@@ -86,7 +94,7 @@ def _sample(tokens: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _height(tokens: int, widest: int) -> int:
-    return min(MAX_LINES, math.ceil(tokens * widest / COLUMNS))
+    return min(MAX_LINES, math.ceil(tokens / (COLUMNS // widest)))
 
 
 def _wrapped(spans: list[Span], height: int) -> list[list[Span]]:

@@ -20,5 +20,8 @@ class TokenBox(spaces.Box):
 
     def __init__(self, pad: int, max_prompt: int, horizon: int) -> None:
         super().__init__(0, pad, (max_prompt + horizon,), np.int32)
-        self.pad = pad
         self.max_prompt = max_prompt
+
+    def __eq__(self, other: object) -> bool:
+        boundary = getattr(other, "max_prompt", self.max_prompt)  # a plain Box says nothing about it
+        return super().__eq__(other) and boundary == self.max_prompt

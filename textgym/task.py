@@ -135,41 +135,51 @@ class Task:
         """
         if rows is not ...:
             part = episodes.take(rows)
-            rewards = self.step(part, actions)
+            rewards = self._step(part, actions, rows)
             episodes.put(rows, part)
             return rewards
+        return self._step(episodes, actions, range(len(episodes.tokens)))
+
+    def _step(self, episodes: Episodes, actions: IntArray, names: Sequence[int] | IntArray) -> FloatArray:
         episodes.write(actions)
         try:
             if self._only_full_ones_end:
                 episodes.finished[:] = episodes.full
             else:
                 np.logical_or(self.ends(episodes), episodes.full, out=episodes.finished)
-            return _checked(self.reward(episodes), self.reward, episodes)
+            return _checked(self.reward(episodes), self.reward, episodes, names)
         except BaseException:
             episodes.erase()
             raise
 
-    def measure(self, episodes: Episodes) -> dict[str, FloatArray]:
-        """Return every metric of rows that have all ended, `(n,)` float64 each.
+    def measure(self, episodes: Episodes, names: Sequence[int] | IntArray | None = None) -> dict[str, FloatArray]:
+        """Return every metric of rows that have all ended, `(n,)` float64 each; errors call them by `names`, `(n,)`.
 
         Raises:
             InvalidReward: a metric is not finite or has the wrong shape.
         """
-        return {name: _checked(metric(episodes), metric, episodes) for name, metric in self.metrics.items()}
+        names = range(len(episodes)) if names is None else names
+        return {name: _checked(metric(episodes), metric, episodes, names) for name, metric in self.metrics.items()}
 
     def action_mask(self, episodes: Episodes) -> BoolArray:
         """Return the actions worth taking, `(n, size)` bool; all of them where the task has no mask."""
         if self.mask is None:
             return np.ones((len(episodes), self.size), np.bool_)
-        return self.mask(episodes)
+        mask = self.mask(episodes)
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (len(episodes), self.size):
+            raise InvalidSetting(
+                f"the task's mask gave {np.asarray(mask).dtype} of shape {np.shape(mask)}; it must give bool, "
+                f"({len(episodes)}, {self.size})."
+            )
+        return mask
 
 
 def _name(source: Reward) -> str:
     return getattr(source, "__name__", None) or type(source).__name__
 
 
-def _checked(values: Array, source: Reward, episodes: Episodes) -> FloatArray:
-    """Return rewards as `(n,)` float64 in an array of their own, or raise `InvalidReward`."""
+def _checked(values: Array, source: Reward, episodes: Episodes, names: Sequence[int] | IntArray) -> FloatArray:
+    """Return rewards as `(n,)` float64 in an array of their own, or raise `InvalidReward`, calling rows by `names`."""
     n = len(episodes.tokens)
     try:
         given = np.asarray(values)
@@ -188,7 +198,8 @@ def _checked(values: Array, source: Reward, episodes: Episodes) -> FloatArray:
     if np.count_nonzero(np.isfinite(rewards)) < n:
         row = int(np.flatnonzero(~np.isfinite(rewards))[0])
         raise InvalidReward(
-            f"reward {_name(source)!r} gave {rewards[row]} at step {episodes.length[row]} of row {row}, text "
+            f"reward {_name(source)!r} gave {rewards[row]} at step {episodes.length[row]} of row {names[row]}, "
+            f"text "
             f"{episodes.text(row)!r}. A reward must be finite: one that is not would destroy an agent silently."
         )
     return rewards

@@ -18,7 +18,7 @@ from textgym.arrays import Array, BoolArray, FloatArray, IntArray
 from textgym.env import named, observation_space
 from textgym.episodes import Rows
 from textgym.errors import InvalidReward, InvalidSetting, require_positive
-from textgym.registration import build_task
+from textgym.registration import TaskFactory, build_task
 from textgym.rendering import METADATA, check_render_mode, render
 from textgym.task import Task
 
@@ -30,21 +30,23 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
     in each of Gymnasium's auto-reset modes, as `SyncVectorEnv` would collect them.
 
     Args:
-        task: a `Task`, or where its factory is, as `"package.module:function"`.
+        task: a `Task`, its factory, or where that is, as `"package.module:function"`.
         num_envs: rows.
         autoreset_mode: `"NextStep"`, `"SameStep"`, `"Disabled"` or Gymnasium's `AutoresetMode`.
         render_mode: `"ansi"`, `"human"`, `"rgb_array"` or None; `render()` then gives one frame a row.
         task_kwargs: arguments of the factory.
 
     Raises:
-        InvalidAction: (from `step`) what is no integer in `[0, size)`, in any row. No row changes then.
+        InvalidAction: (from `step`) what is no integer in `[0, size)`, in any row, also in one that begins anew in
+            next-step mode and whose action is ignored. No row changes then.
+        InvalidPrompt: (from `reset` and `step`) the prompt generator gave what does not fit.
         ResetNeeded: (from `step`) nothing has begun, or, with auto-reset disabled, a row has ended.
         InvalidReward: (from `step`) the task's reward is not finite. No row changes then.
     """
 
     def __init__(
         self,
-        task: Task | str,
+        task: Task | TaskFactory | str,
         num_envs: int = 1,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
@@ -111,6 +113,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
             self._begin(over.nonzero()[0])
         terminations = self.episodes.finished.copy()
         if info and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            self._show()
             self._begin(... if terminations.all() else terminations.nonzero()[0])
         self._show()
         return self.episodes.tokens.copy(), rewards, terminations, np.zeros(self.num_envs, np.bool_), info
@@ -166,7 +169,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         """Return the info of a step in which rows end, laid out as `SyncVectorEnv` does."""
         rows = ended.nonzero()[0]
         last = self.episodes if len(rows) == self.num_envs else self.episodes.take(rows)
-        metrics = {name: self._spread(values, rows) for name, values in self.task.measure(last).items()}
+        metrics = {name: self._spread(values, rows) for name, values in self.task.measure(last, rows).items()}
         info: dict[str, Any] = {}
         if "success" in metrics:
             info |= _masked("is_success", metrics["success"].astype(np.bool_), ended)
@@ -216,6 +219,8 @@ def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
 def _seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
     if seed is None or isinstance(seed, (int, np.integer)):
         return [None if seed is None else int(seed) + row for row in range(n)]
+    if not hasattr(seed, "__len__"):
+        raise TypeError(f"seed={seed!r} is no integer, list of integers, or None.")
     if len(seed) != n:
         raise ValueError(f"{len(seed)} seeds for {n} rows. Give one number, or one a row.")
     return [None if row is None else operator.index(row) for row in seed]

@@ -18,13 +18,14 @@ def info(id: str) -> None:
     factory = load_factory(spec.kwargs["task"])
     vocabulary = task.vocabulary
     shown = " ".join([*vocabulary.tokens[:40], *(["…"] if vocabulary.size > 40 else [])])
-    signature = ", ".join(map(str, inspect.signature(factory).parameters.values())).replace("'", '"')
+    defaults = {name: p.default for name, p in inspect.signature(factory).parameters.items()}
+    given = {**defaults, **{name: value for name, value in spec.kwargs.items() if name != "task"}}
     lines = [
         f"# {id}",
         inspect.getdoc(factory) or "",
         "## As registered",
         f"- actions: `Discrete({task.size})`, tokens `{shown}`",
         f"- observation: `{observation_space(task)}`",
-        f"- arguments: `{signature}`",
+        f"- arguments: `{', '.join(f'{name}={value!r}' for name, value in given.items())}`",
     ]
     Console().print(Markdown("\n\n".join(lines[:3]) + "\n\n" + "\n".join(lines[3:])))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import gymnasium
 import typer
 
-from textgym import TextGenEnv
+from textgym import TextGenEnv, load_task
 from textgym.errors import InvalidTarget
-from textgym.registration import env_spec
 
 from .settings import EnvSettings, parse_settings
 
@@ -20,9 +18,7 @@ def play(
     seed: Annotated[int | None, typer.Option(help="Of the prompts.")] = None,
 ) -> None:
     """Write tokens yourself and see each reward. An empty line or the end of input leaves."""
-    env_spec(id)
-    game = gymnasium.make(id, render_mode="ansi", **parse_settings(env)).unwrapped
-    assert isinstance(game, TextGenEnv)
+    game = TextGenEnv(load_task(id, **parse_settings(env)), render_mode="ansi")
     vocabulary = game.task.vocabulary
     print(f"Tokens: {' '.join(vocabulary.tokens[:60])}{' …' if vocabulary.size > 60 else ''}")
     if vocabulary.eos is not None:
@@ -33,7 +29,7 @@ def play(
         print(f"\n{game.render()}")
         while not terminated:
             try:
-                line = input("> ").strip()
+                line = input("> ")
             except EOFError:
                 line = ""
             if not line:

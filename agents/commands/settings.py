@@ -10,6 +10,8 @@ import typer
 
 from textgym.errors import InvalidSetting
 
+WORDS = {"True": True, "False": False, "None": None}
+
 EnvSettings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--env", metavar="KEY=VALUE", help="An argument of the environment, as in --env target=hello."),
@@ -28,7 +30,7 @@ def parse_settings(settings: Iterable[str] | None) -> dict[str, Any]:
         if not equals or not key.isidentifier() or key in parsed:
             raise InvalidSetting(f"setting {setting!r} is not KEY=VALUE with a key of its own, as in target=hello.")
         try:
-            parsed[key] = json.loads(value)
+            parsed[key] = WORDS[value] if value in WORDS else json.loads(value)
         except ValueError:
             parsed[key] = value
     return parsed

@@ -32,11 +32,13 @@ def train(
     from .. import make, make_vec_env
     from ..device import check_device
     from ..evaluation import evaluate
-    from ..runs import Config, check_free, save
+    from ..runs import Config, check_free, check_saveable, save
 
-    if out is not None and not overwrite:
+    if out is not None and not (overwrite and out.is_dir()):
         check_free(out)
     learner = make(agent, make_vec_env(id, n_envs, seed=seed, **env_kwargs), seed=seed, device=check_device(device))
+    if out is not None:
+        check_saveable(learner)
     start = time.perf_counter()
     learner.learn(steps, progress_bar=True)
     seconds = time.perf_counter() - start

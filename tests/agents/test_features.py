@@ -10,8 +10,10 @@ import numpy.typing as npt
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecNormalize
 
-from agents import TransformerExtractor
+from agents import TransformerExtractor, make_vec_env
 from textgym import TextGenEnv, env_ids
 from textgym.errors import InvalidSetting
 from textgym.space import TokenBox
@@ -113,3 +115,12 @@ def test_features_on_a_gpu_are_those_on_the_cpu() -> None:
     rows = torch.tensor([[1.0, 2.0] + [PAD] * 7, [PAD] * 9])
     on_cpu = model(rows).detach()
     torch.testing.assert_close(model.to("cuda")(rows.to("cuda")).detach().cpu(), on_cpu, atol=1e-5, rtol=1e-5)
+
+
+def test_normalised_tokens_are_refused() -> None:
+    env = VecNormalize(make_vec_env("TextGen-v0", 2))
+    model = PPO(
+        "MlpPolicy", env, n_steps=4, batch_size=8, policy_kwargs={"features_extractor_class": TransformerExtractor}
+    )
+    with pytest.raises(InvalidSetting, match="norm_obs=False"):
+        model.learn(8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -146,3 +147,24 @@ def test_actions_that_are_not_discrete_steps_and_names_are_refused() -> None:
         QLearning(make_vec_env("TextGen-v0", 1)).learn(0)
     with pytest.raises(UnknownName, match="Did you mean 'q-learning'"):
         make("qlearning", make_vec_env("TextGen-v0", 1))
+
+
+def never_the_first(episodes: Any) -> Any:
+    mask = np.ones((len(episodes), episodes.vocabulary.size), np.bool_)
+    mask[:, 0] = False
+    return mask
+
+
+def pays_the_first(episodes: Any) -> Any:
+    return (episodes.newest == 0).astype(np.float64)
+
+
+def test_a_mask_is_obeyed_in_learning_and_in_evaluation() -> None:
+    plain = load_task("TextGen-v0", target="abab", alphabet="abc")
+    task = replace(plain, reward=pays_the_first, mask=never_the_first)
+    learner = QLearning(make_vec_env(task, 4), seed=0).learn(400)
+    assert not any(row[0] for row in learner.state_dict()["values"])
+    for greedy in (True, False):
+        result = evaluate(learner, task, 20, deterministic=greedy, samples=20)
+        assert result.mean_return == 0
+        assert not any("a" in text for text in result.samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from textgym.arrays import IntArray
 from textgym.errors import InvalidVocabulary
@@ -53,8 +53,8 @@ def string_task(
     alphabet: str, min_length: int, max_length: int, reward: str, answer: Callable[[IntArray], IntArray]
 ) -> Task:
     """Return the task of answering a random string with another of the same length."""
-    if not alphabet:
-        raise InvalidVocabulary(f"alphabet={alphabet!r} has no letter. Give at least one.")
+    if not isinstance(alphabet, Sequence) or not alphabet:
+        raise InvalidVocabulary(f"alphabet={alphabet!r} has no letter. Give a string of at least one.")
     vocabulary = Vocabulary((*alphabet, "$"), eos="$")
     prompts = RandomStrings(vocabulary, min_length, max_length, answer)
     return Task(vocabulary, prompts, REWARDS[reward], horizon=max_length + 1)

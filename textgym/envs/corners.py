@@ -68,9 +68,11 @@ def corners(step: float = 0.5, horizon: int | None = None) -> Task:
 def _radius(step: float) -> int:
     """Return how many moves lead from the centre to a side."""
     number = isinstance(step, (int, float)) and not isinstance(step, bool)
-    radius = round(1 / step) if number and 0 < step <= 1 else 0
+    radius = round(1 / step) if number and 1e-3 <= step <= 1 else 0
     if radius < 1 or abs(radius * step - 1) > 1e-9:
-        raise InvalidSetting(f"step={step!r} does not divide 1. Give 1 divided by an integer, such as 0.5 or 0.25.")
+        raise InvalidSetting(
+            f"step={step!r} does not divide 1. Give 1 divided by an integer up to 1000: 0.5, 0.25, ..."
+        )
     return radius
 
 

@@ -70,7 +70,12 @@ def text_gen(
     """
     targets = [target] if isinstance(target, str) else list(target) if isinstance(target, Sequence) else []
     if not targets or not all(isinstance(text, str) and text for text in targets):
-        raise InvalidTarget(f"target={target!r} is empty or no text. Give a string, or a list of strings.")
+        raise InvalidTarget(
+            f"target={target!r} is empty or no text. Give a string, or a list of strings (on the command line, a text "
+            "that reads as a number needs quotes of its own: --env 'target=\"2024\"')."
+        )
+    if not isinstance(stop_on_error, (bool, np.bool_)):
+        raise InvalidSetting(f"stop_on_error={stop_on_error!r} is neither True nor False.")
     vocabulary = _vocabulary(targets, alphabet, eos, tokenizer)
     ending = [] if vocabulary.eos_id is None else [vocabulary.eos_id]
     written = [_encode(vocabulary, text, alphabet, tokenizer) for text in targets]
@@ -89,7 +94,11 @@ def text_gen(
     ends: list[Predicate] = [wrote_eos] if ending else [] if one else [reached_target_length]
     if stop_on_error:
         ends.append(wrote_error)
-    return Task(vocabulary, prompts, REWARDS[reward], horizon, ends=EitherEnd(tuple(ends)) if ends else wrote_eos)
+    return Task(vocabulary, prompts, REWARDS[reward], horizon, ends=_either(ends))
+
+
+def _either(ends: list[Predicate]) -> Predicate:
+    return EitherEnd(tuple(ends)) if len(ends) > 1 else ends[0] if ends else wrote_eos
 
 
 def _vocabulary(
@@ -106,6 +115,8 @@ def _vocabulary(
                 f"eos={eos!r} is no token of tokenizer={tokenizer!r}; its own end token is {vocabulary.eos!r}."
             )
         return replace(vocabulary, eos=eos)
+    if alphabet is not None and not isinstance(alphabet, Sequence):
+        raise InvalidVocabulary(f"alphabet={alphabet!r} is no text. Give a string of letters, or a list of tokens.")
     tokens = tuple(dict.fromkeys("".join(targets))) if alphabet is None else tuple(alphabet)
     if eos is not None and eos in tokens:
         raise InvalidVocabulary(

@@ -10,7 +10,7 @@ import numpy as np
 
 from textgym.arrays import FloatArray, IntArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting, require_positive
+from textgym.errors import InvalidSetting, InvalidVocabulary, require_positive
 from textgym.vocabulary import Vocabulary
 
 
@@ -28,6 +28,7 @@ class RandomStrings:
     Raises:
         InvalidSize: a length that is no positive integer.
         InvalidSetting: `min_length` above `max_length`.
+        InvalidVocabulary: no letters.
     """
 
     vocabulary: Vocabulary
@@ -36,6 +37,8 @@ class RandomStrings:
     answer: Callable[[IntArray], IntArray]
 
     def __post_init__(self) -> None:
+        if self.vocabulary.tokens == (self.vocabulary.eos,):
+            raise InvalidVocabulary(f"a vocabulary of the end token {self.vocabulary.eos!r} alone has no letters.")
         require_positive(min_length=self.min_length, max_length=self.max_length)
         if self.min_length > self.max_length:
             raise InvalidSetting(
@@ -72,4 +75,4 @@ class RandomStrings:
         drawn = (rng.random(self.max_length + 1) * self._choices).astype(np.int32)
         length = self.min_length + int(drawn[0])
         string = drawn[1 : length + 1] if self._in_order else self._letters[drawn[1 : length + 1]]
-        return Prompt(string, np.concatenate((self.answer(string), self._ending)))
+        return Prompt(string, np.concatenate((self.answer(string.copy()), self._ending)))

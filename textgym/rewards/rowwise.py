@@ -13,7 +13,7 @@ from textgym.episodes import Episodes
 
 
 class Row(NamedTuple):
-    """One row as text, right after a token was written."""
+    """One row as text, right after a token was written. The end token is no part of a text."""
 
     prompt: str
     completion: str
