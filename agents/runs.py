@@ -115,8 +115,8 @@ def _read_config(folder: Path) -> Config:
         for name, kind in (("env", str), ("agent", str), ("n_envs", int), ("env_kwargs", dict), ("overrides", dict)):
             if not isinstance(getattr(config, name), kind):
                 raise TypeError(f"{name!r} is {getattr(config, name)!r}, no {kind.__name__}")
-        if "task" in config.env_kwargs:
-            raise ValueError("'task' names code; a run says its environment by a registered id alone")
+        if "task" in config.env_kwargs or ":" in config.env:
+            raise ValueError("it names code to import; a run says its environment by a registered id alone")
         return config
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidSetting(f"{path} is no run's configuration: {error}") from error

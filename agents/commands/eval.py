@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +16,15 @@ def evaluate(
     sample: Annotated[bool, typer.Option("--sample", help="Sample tokens instead of taking the likeliest.")] = False,
     seed: Annotated[int, typer.Option(help="Of the prompts.")] = 0,
     agent: Annotated[str | None, typer.Option(help="The run's own agent, named again: package.module:make.")] = None,
+    module: Annotated[str | None, typer.Option(help="Imported first; it registers the run's environment.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a run's mean return, success rate and sample completions."""
     from .. import evaluation, runs
 
+    if module is not None:
+        importlib.import_module(module)
     loaded, config = runs.load(run, agent=agent, device=device)
     result = evaluation.evaluate(loaded, config.task(), episodes, deterministic=not sample, seed=seed)
     if as_json:

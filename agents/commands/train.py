@@ -25,10 +25,12 @@ def train(
     """Train an agent, show its progress, and print the text that it then writes."""
     from textgym import load_task
     from textgym.errors import require_positive
+    from textgym.registration import env_spec
 
     env_kwargs = parse_settings(env)
     require_positive(steps=steps, n_envs=n_envs)
     task = load_task(id, **env_kwargs)
+    id = env_spec(id).id  # without the module before it, which a run must not name
     from .. import make, make_vec_env
     from ..device import check_device
     from ..evaluation import evaluate

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 from agents.commands import main
@@ -114,3 +115,22 @@ def test_an_agent_of_the_users_own_beside_them_is_trained_and_named_again(textgy
 def test_no_arguments_show_the_commands(textgym: Run) -> None:
     out = textgym()[1]
     assert all(name in out for name in ("list", "info", "play", "train", "eval", "check"))
+
+
+def test_an_environment_of_the_users_own_is_trained_and_evaluated(textgym: Run, tmp_path: Path) -> None:
+    (tmp_path / "own_words.py").write_text(
+        "import textgym\ntextgym.register('Own/Word-v0', 'textgym.envs.text_gen:text_gen', target='own')\n"
+    )
+    try:
+        status, out, err = textgym("train", "own_words:Own/Word-v0", "--agent", "q-learning", "--out", "run")
+        assert (status, err) == (0, "")
+        assert "own" in out
+        assert json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))["env"] == "Own/Word-v0"
+        assert "own" in textgym("eval", "run", "--module", "own_words")[1]
+        gymnasium.registry.pop("Own/Word-v0")
+        status, _, err = textgym("eval", "run")
+        assert status == 1
+        assert "no environment is called 'Own/Word-v0'" in err
+    finally:
+        gymnasium.registry.pop("Own/Word-v0", None)
+        sys.modules.pop("own_words", None)

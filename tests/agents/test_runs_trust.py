@@ -71,3 +71,11 @@ def test_the_parameters_are_no_pickle(trap: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match=r"policy\.safetensors"):
         load(tmp_path / "run")
     assert not sprung()
+
+
+def test_a_module_before_the_id_is_not_imported(trap: str, tmp_path: Path) -> None:
+    learner = QLearning(make_vec_env("TextGen-v0", 2), seed=0).learn(100)
+    save(learner, tmp_path / "run", Config(f"{trap}:TextGen-v0", "q-learning", 0, 100, 2, {}))
+    with pytest.raises(InvalidSetting, match="names code to import"):
+        load(tmp_path / "run")
+    assert not sprung()
