@@ -76,8 +76,8 @@ class TransformerExtractor(BaseFeaturesExtractor):
     def _read(self, tokens: Tensor) -> Tensor:
         # Features of norm 1, not sqrt(d_model): a step of Adam moves each of a head's weights by the learning rate, and
         # so its outputs by at most that times sqrt(d_model).
-        ids = tokens.long()
-        if (ids != tokens).any() or (ids > self.transformer.pad).any() or (ids < 0).any():
+        ids = tokens.long().clamp(0, self.transformer.pad)
+        if (ids != tokens).any():
             raise InvalidSetting(
                 "these observations are no token ids any more; something normalised them. Give VecNormalize "
                 "norm_obs=False."

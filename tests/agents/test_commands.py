@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from agents.commands import main
 from textgym import env_ids
 
 # SB3 silences this when it is imported, which pytest undoes for each test.
 pytestmark = pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def textgym(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in an empty folder; return its exit status, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["textgym", *arguments])
-        with pytest.raises(SystemExit) as exit:
-            main()
-        assert exit.value.code is None or isinstance(exit.value.code, int)
-        return exit.value.code or 0, *capfd.readouterr()
-
-    return run
 
 
 def test_list_shows_every_environment_with_its_returns(textgym: Run) -> None:

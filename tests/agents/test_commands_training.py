@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -11,29 +10,10 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from agents.commands import main
-
 # SB3 silences this when it is imported, which pytest undoes for each test.
 pytestmark = pytest.mark.filterwarnings("ignore::tqdm.TqdmExperimentalWarning")
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def textgym(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in an empty folder, with these lines typed; return its exit status, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def run(*arguments: str, typed: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["textgym", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
-        with pytest.raises(SystemExit) as exit:
-            main()
-        assert exit.value.code is None or isinstance(exit.value.code, int)
-        return exit.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 def test_play_shows_each_reward_and_the_end(textgym: Run) -> None:
