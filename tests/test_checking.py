@@ -130,7 +130,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a reward for faults": ({"reward": prefers_faults}, "target_earns_most"),
     "a reward that is no number": ({"reward": not_a_number}, "passes_gymnasium_check_env.*not_a_number"),
     "a reward that does not pickle": ({"reward": lambda e: faultless_prefix(e)}, "copies_continue_identically"),
-    "prompts by chance": ({"prompts": unseeded()}, "passes_gymnasium_check_env|same_seed"),
+    "prompts by chance": ({"prompts": unseeded()}, "passes_gymnasium_check_env|batch_equals_singles|same_seed"),
     "an empty mask": ({"mask": leaves_nothing_at_the_end}, "masks_leave_an_action"),
     "a mask too narrow": ({"mask": leaves_too_few_columns}, "masks_leave_an_action"),
     "a mask of numbers": ({"mask": mask_of_numbers}, "masks_leave_an_action"),

@@ -134,23 +134,25 @@ def _history(case: Case, n: int = 4, steps: int = 40) -> list[Any]:
 
 
 def copies_continue_identically(case: Case) -> None:
-    """Pickled and deep-copied environments go on in mid-episode exactly as the original does."""
-    for env in (case.batch(3), case.single()):
+    """Copies go on in mid-episode exactly as the original does: pickled, deep-copied, and set to its state."""
+    for env, fresh in ((case.batch(3), case.batch(3)), (case.single(), case.single())):
         env.reset(seed=case.seed)
         rng = np.random.default_rng(case.seed)
         _write(env, case.task, rng)
         try:
-            copies = [env, copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
+            copies = [env, copy.deepcopy(env), pickle.loads(pickle.dumps(env)), fresh]
         except Exception as error:
             raise LawBroken(
                 f"copies_continue_identically: {error}. Let a task hold module-level functions and frozen dataclasses "
                 "with __call__, which pickle; lambdas and inner functions do not."
             ) from error
+        fresh.set_state(env.get_state())
         chances = [copy.deepcopy(rng) for _ in copies]
         for _ in range(3 * case.task.horizon):
             results = [_write(one, case.task, chance) for one, chance in zip(copies, chances)]
             agree("copies_continue_identically (deepcopy)", results[0], results[1])
             agree("copies_continue_identically (pickle)", results[0], results[2])
+            agree("copies_continue_identically (get_state, set_state)", results[0], results[3])
 
 
 def _write(env: TextGenEnv | TextGenVectorEnv, task: Task, rng: np.random.Generator) -> Any:

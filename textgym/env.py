@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from textgym.actions import check_action
 from textgym.arrays import BoolArray, IntArray
+from textgym.chance import chance_state, restored_chance
 from textgym.errors import InvalidReward
 from textgym.registration import TaskFactory, build_task
 from textgym.rendering import METADATA, check_render_mode, render
@@ -85,6 +87,21 @@ class TextGenEnv(Env[IntArray, np.int64]):
         """Return the actions worth taking now, `(size,)` bool, as sb3-contrib's `MaskablePPO` asks for them."""
         mask: BoolArray = self.task.action_mask(self.episodes)[0]
         return mask
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all that the next steps depend on: arrays and plain data, copies all."""
+        chance = None if self._np_random is None else chance_state(self._np_random)
+        return {"episodes": self.episodes.get_state(), "chance": chance}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned, of an environment of the same task.
+
+        Raises:
+            InvalidSetting: it is the state of another task, or none. Nothing changes then.
+        """
+        chance = None if state.get("chance") is None else restored_chance(state["chance"])
+        self.episodes.set_state(state.get("episodes", {}))
+        self._np_random, self._np_random_seed = chance, None if chance is None else -1  # -1: Gymnasium's "unknown"
 
     def render(self) -> Any:
         """Return the row as text (`ansi`) or as a frame (`rgb_array`); `human` prints by itself at every step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -12,12 +12,15 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from textgym.alignment import aligned
 from textgym.arrays import Array, BoolArray, IntArray, UInt64Array
-from textgym.errors import InvalidPrompt
+from textgym.errors import InvalidPrompt, InvalidSetting
 from textgym.vocabulary import Vocabulary
 
 Rows: TypeAlias = EllipsisType | IntArray
 """All rows, or the indices of some, each at most once."""
+
+STATE = ("tokens", "target", "length", "finished", "seed")
 
 
 class Prompt(NamedTuple):
@@ -185,9 +188,9 @@ class Episodes:
             min(seeds) >= 0 and max(seeds) < 2**64
         ):
             raise InvalidPrompt(f"a prompt's seed must be an integer from 0 to 2**64 - 1; got {seeds}.")
-        read, _ = _aligned([p.tokens for p in prompts], self.max_prompt, pad, pad, "prompt", right=True)
+        read, _ = aligned([p.tokens for p in prompts], self.max_prompt, pad, pad, "prompt", right=True)
         width, size = self.target.shape[1], self.vocabulary.size
-        best, lengths = _aligned([p.target for p in prompts], width, pad, size, "target")
+        best, lengths = aligned([p.target for p in prompts], width, pad, size, "target")
         self.tokens[rows, : self.max_prompt] = read
         self.target[rows] = best
         self.target_length[rows] = lengths
@@ -260,6 +263,38 @@ class Episodes:
             self._shared_prompt = None
         self._find_level()
 
+    def get_state(self) -> dict[str, Array]:
+        """Return a copy of all that changes: `tokens`, `target`, `length`, `finished`, `seed`."""
+        return {name: array.copy() for name, array in zip(STATE, self._arrays())}
+
+    def set_state(self, state: Mapping[str, Array]) -> None:
+        """Go on from what `get_state` returned, of as many rows of the same task.
+
+        Raises:
+            InvalidSetting: an array is missing, has another shape or dtype, or holds what no row can. Nothing changes.
+        """
+        for name, array in zip(STATE, self._arrays()):
+            new = state.get(name)
+            if not isinstance(new, np.ndarray) or (new.shape, new.dtype) != (array.shape, array.dtype):
+                given = f"{new.dtype} of shape {new.shape}" if isinstance(new, np.ndarray) else repr(new)
+                raise InvalidSetting(f"{name!r} is {given}; these rows have {array.dtype} of shape {array.shape}.")
+        length, pad, size = state["length"], self.vocabulary.pad, self.vocabulary.size
+        if (length < 0).any() or (length > self.horizon - ~state["finished"]).any():
+            raise InvalidSetting(f"the lengths {length.tolist()} do not fit rows of {self.horizon} tokens.")
+        written = state["tokens"][:, self.max_prompt :]
+        for name, ids, limit in (
+            ("prompt", state["tokens"][:, : self.max_prompt], pad),
+            ("completion", written, size),
+            ("target", state["target"], size),
+        ):
+            if ((ids < 0) | (ids > pad) | ((ids >= limit) & (ids < pad))).any():
+                raise InvalidSetting(f"a {name} holds ids outside 0 to {limit - 1} and the pad, {pad}.")
+        if ((written != pad) != (np.arange(self.horizon) < length[:, None])).any():
+            raise InvalidSetting(f"the completions have not the lengths {length.tolist()}.")
+        self.tokens, self.target, self.length, self.finished, self.seed = (state[name].copy() for name in STATE)
+        self._shared_prompt = None
+        self.__post_init__()
+
     def text(self, row: int) -> str:
         """Return what a row has written, as text."""
         return self.vocabulary.decode(self.completion[row])
@@ -268,32 +303,3 @@ class Episodes:
         self._written = None
         first = int(self.length[0]) if len(self.length) else 0
         self._level = first if np.count_nonzero(self.length == first) == len(self.length) else -1
-
-
-def _aligned(
-    parts: list[IntArray], width: int, pad: int, limit: int, kind: str, right: bool = False
-) -> tuple[IntArray, IntArray]:
-    """Return id sequences as one array `(k, width)` int32, filled with pad on the other side, and their lengths."""
-    try:
-        lengths = np.fromiter(map(len, parts), np.intp, len(parts))
-        flat = np.concatenate([part for part in parts if len(part)] or [np.zeros(0, np.int32)])
-        assert flat.ndim == 1
-    except (TypeError, ValueError, AssertionError) as error:
-        shapes = sorted({np.shape(part) for part in parts if len(np.shape(part)) != 1})
-        raise InvalidPrompt(f"a {kind} must be one row of ids; got the shapes {shapes}.") from error
-    if lengths.max() > width:
-        longest = list(map(int, parts[int(lengths.argmax())]))
-        raise InvalidPrompt(
-            f"a {kind} has {len(longest)} tokens, {longest}, but the prompt generator announces at most "
-            f"{width}. Announce more (`max_length`, `max_target`) or generate less."
-        )
-    if flat.size and not (flat.dtype.kind in "iu" and flat.min() >= 0 and flat.max() < limit):
-        raise InvalidPrompt(
-            f"a {kind} holds {flat[(flat < 0) | (flat >= limit)].tolist() or flat.dtype}; its ids must be integers "
-            f"from 0 to {limit - 1}."
-        )
-    block = np.full((len(parts), width), pad, np.int32)
-    column = np.arange(width)
-    filled = column >= (width - lengths)[:, None] if right else column < lengths[:, None]  # (k, width)
-    block[filled] = flat
-    return block, lengths

@@ -38,6 +38,10 @@ class InvalidReward(ValueError):
     """A reward function gave something that is no reward: NaN, infinity, a wrong shape."""
 
 
+class NotFinite(ArithmeticError):
+    """Learning met a number that is NaN or infinite; it stopped before anything of it was kept."""
+
+
 class UnknownName(ValueError):
     """A name that stands in no table; the message suggests the nearest one."""
 
@@ -51,8 +55,9 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownName:
         known: the names that exist.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    folded = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+    hint = f"Did you mean {folded[near[0]]!r}? " if near else ""
     return UnknownName(f"no {kind} is called {name!r}. {hint}Known: {', '.join(names)}.")
 
 

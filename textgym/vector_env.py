@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 from textgym.actions import check_actions
 from textgym.arrays import Array, BoolArray, FloatArray, IntArray
+from textgym.chance import chance_state, restored_chance
 from textgym.env import named, observation_space
 from textgym.episodes import Rows
 from textgym.errors import InvalidReward, InvalidSetting, require_positive
@@ -121,6 +122,23 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
     def action_masks(self) -> BoolArray:
         """Return the actions worth taking now, `(n, size)` bool."""
         return self.task.action_mask(self.episodes)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all that the next steps depend on: arrays and plain data, copies all."""
+        return {"episodes": self.episodes.get_state(), "chance": [chance_state(rng) for rng in self._rngs]}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned, of as many rows of the same task.
+
+        Raises:
+            InvalidSetting: it is the state of another task or number of rows, or none. Nothing changes then.
+        """
+        chance = state.get("chance")
+        if not isinstance(chance, list) or len(chance) not in (0, self.num_envs):
+            raise InvalidSetting(f"'chance' must be a list of one generator's state a row, {self.num_envs} in all.")
+        rngs = [restored_chance(row) for row in chance]
+        self.episodes.set_state(state.get("episodes", {}))
+        self._rngs = rngs
 
     def render(self) -> tuple[Any, ...] | None:
         """Return each row as text (`ansi`) or as a frame (`rgb_array`); `human` prints by itself at every step."""
