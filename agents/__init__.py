@@ -12,23 +12,33 @@ from typing import TYPE_CHECKING, Any
 from .table import AGENTS, Agent, load_agent, make
 
 if TYPE_CHECKING:
+    from .config import Config
     from .features import TransformerExtractor
+    from .guard import FiniteGuard
+    from .making import make_vec_env
     from .runs import load, save
-    from .vec_env import SB3VecEnv, make_vec_env
+    from .sb3_zip import import_sb3_zip
+    from .vec_env import SB3VecEnv
 
 _LATER = {
+    "FiniteGuard": ".guard",
     "SB3VecEnv": ".vec_env",
     "TransformerExtractor": ".features",
+    "Config": ".config",
+    "import_sb3_zip": ".sb3_zip",
     "load": ".runs",
-    "make_vec_env": ".vec_env",
+    "make_vec_env": ".making",
     "save": ".runs",
 }
 
 __all__ = [
     "AGENTS",
     "Agent",
+    "Config",
+    "FiniteGuard",
     "SB3VecEnv",
     "TransformerExtractor",
+    "import_sb3_zip",
     "load",
     "load_agent",
     "make",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from textgym import Episodes, Task
 from textgym.actions import check_actions
-from textgym.arrays import FloatArray
+from textgym.arrays import FloatArray, IntArray
 from textgym.errors import require_positive
-from textgym.rendering import ansi
+from textgym.rendering import ansi, escape
+from textgym.vocabulary import WORDS
 
 from .table import Agent
 
@@ -63,8 +65,33 @@ def evaluate(
     )
 
 
-def _finish(agent: Agent, task: Task, rows: Episodes, deterministic: bool) -> FloatArray:
-    """Write all rows to their ends and return their returns, `(n,)`."""
+def write_one(agent: Agent, task: Task, rng: np.random.Generator) -> tuple[str, list[tuple[str, float]]]:
+    """Let an agent write one episode greedily.
+
+    Returns:
+        The prompt as text, and each token written, as a person may read it, with its reward.
+    """
+    rows = task.blank(1)
+    rows.begin(..., task.draw([rng]))
+    steps: list[tuple[str, float]] = []
+    between = " " if task.vocabulary.codec is WORDS else ""
+
+    def note(actions: IntArray, rewards: FloatArray) -> None:
+        shown = escape(task.vocabulary.show(int(actions[0])))
+        steps.append((between + shown if steps else shown, float(rewards[0])))
+
+    _finish(agent, task, rows, True, note)
+    return ansi(rows, 0).partition(" → ")[0] if rows.max_prompt else "", steps
+
+
+def _finish(
+    agent: Agent,
+    task: Task,
+    rows: Episodes,
+    deterministic: bool,
+    note: Callable[[IntArray, FloatArray], None] = lambda actions, rewards: None,
+) -> FloatArray:
+    """Write all rows to their ends, tell `note` of each step, and return their returns, `(n,)`."""
     returns, state, start = np.zeros(len(rows)), None, np.ones(len(rows), np.bool_)
     masked = task.mask is not None and "action_masks" in inspect.signature(agent.predict).parameters
     while (going := np.flatnonzero(~rows.finished)).size:
@@ -73,7 +100,10 @@ def _finish(agent: Agent, task: Task, rows: Episodes, deterministic: bool) -> Fl
         actions, state = agent.predict(part.tokens, state, start[: len(going)], deterministic, **masks)
         if state is not None and len(rows) > 1:
             return _finish_one_by_one(agent, task, rows, deterministic)
-        returns[going] += task.step(part, check_actions(actions, len(going), task.size))
+        checked = check_actions(actions, len(going), task.size)
+        rewards = task.step(part, checked)
+        note(checked, rewards)
+        returns[going] += rewards
         rows.put(going, part)
         start[:] = False
     return returns

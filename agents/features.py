@@ -86,10 +86,15 @@ class TransformerExtractor(BaseFeaturesExtractor):
         return features
 
 
+def holds_tokens(space: spaces.Space[Any]) -> bool:
+    """Return whether a space is a row of token ids: an integer Box from 0 to a pad."""
+    whole = isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.integer)
+    return whole and isinstance(space, spaces.Box) and not space.low.any() and bool((space.high == space.high[0]).all())
+
+
 def _pad(space: spaces.Space[Any]) -> int:
     """Return the pad of a space of tokens."""
-    whole = isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.integer)
-    if not isinstance(space, spaces.Box) or not whole or space.low.any() or (space.high != space.high[0]).any():
+    if not isinstance(space, spaces.Box) or not holds_tokens(space):
         raise InvalidSetting(
             f"{space} holds no tokens. TransformerExtractor reads Box(0, pad, (length,), int32), the space of "
             "TextGym's environments: ids below pad, and pad where nothing stands."

@@ -1,159 +1,284 @@
-"""Run folders: what was trained, on what, and the learned parameters. Nothing in them is ever executed."""
+"""Run folders: what was trained, on what, and all that it needs to go on. Nothing in them is ever executed."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
-from textgym import Task, load_task
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, NotFinite, UnknownName
 
+from .about import about, environment
+from .config import Config
 from .device import check_device
-from .table import Agent, make
-from .vec_env import make_vec_env
+from .folder import holds_run, read_files, read_json, write_files
+from .layers import nested
+from .making import make_vec_env
+from .settings import TransformerSettings
+from .state import env_of, get_state, parameters, set_parameters, set_state
+from .table import AGENTS, RUNTIME, Made, make
+from .trees import as_array, pack, unpack
+from .vec_env import bridge_of, name_of
 
-FORMAT = 1
-CONFIG, POLICY = "config.json", "policy.safetensors"
+UNSEEN = 2**22  # tokens in the rows of a run that holds no state of its environment
+Arrays = dict[str, npt.NDArray[Any]]
 
-
-@dataclass(frozen=True)
-class Config:
-    """Enough to train again: plain data, no object and no place of code but an agent's name."""
-
-    env: str  # a registered id
-    agent: str  # a name in AGENTS, or the user's own "package.module:make"
-    seed: int
-    steps: int
-    n_envs: int
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    overrides: dict[str, Any] = field(default_factory=dict)
-    format: int = FORMAT
-
-    def task(self) -> Task:
-        """Return the task that the run is about."""
-        return load_task(self.env, **self.env_kwargs)
+DAMAGED = (
+    *(KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, ArithmeticError, AssertionError),
+    *(MemoryError, SafetensorError),
+)
+"""What reading hostile data may raise."""
 
 
-def check_free(folder: Path) -> None:
-    """Raise `InvalidSetting` where a folder holds a run already."""
-    if folder.exists() and not folder.is_dir():
-        raise InvalidSetting(f"{folder} is a file. Choose another folder.")
-    if (folder / CONFIG).exists():
-        raise InvalidSetting(f"{folder} holds a run already. Choose another folder, or pass --overwrite to replace it.")
-
-
-def save(agent: Agent, folder: str | Path, config: Config) -> None:
-    """Write a run: `config.json` and `policy.safetensors`, each whole or not at all.
+def config_of(agent: Any) -> Config:
+    """Return what an agent was made from.
 
     Raises:
-        InvalidSetting: the agent has no parameters to save (`state_dict`, or SB3's `policy`).
-        TypeError: the configuration is no plain data.
-        OSError: the folder cannot be written.
+        InvalidSetting: `agents.make` did not make it, it keeps no environment, or its settings are no plain data.
     """
-    folder = Path(folder)
-    parameters = to_bytes({name: _array(value) for name, value in _parameters(agent).items()})
-    settings = (json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n").encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / POLICY, parameters)
-    _write(folder / CONFIG, settings)
+    made: Made | None = getattr(agent, "made", None)
+    if made is None:
+        raise InvalidSetting(
+            f"{type(agent).__name__} was not made by agents.make, so that a run could not say how to make it again. "
+            "Make it with agents.make(name, env, ...), or agents.make('package.module:make', env) for your own; "
+            "SB3's own model.save(path) keeps any SB3 model."
+        )
+    if (env := env_of(agent)) is None:
+        raise InvalidSetting(
+            f"{type(agent).__name__} has no environment, and a run says what it was trained on. Keep it as `self.env`."
+        )
+    bridge = bridge_of(env)
+    origin = None if bridge is None else bridge.origin
+    kwargs = {} if origin is None else {k: v for k, v in origin.kwargs.items() if k != "render_mode"}
+    data = {
+        "env": None if origin is None else origin.id,
+        "env_kwargs": kwargs,
+        "agent": made.agent,
+        "settings": made.settings,
+        "seed": None if made.seed is None else int(made.seed),
+        "steps": int(getattr(agent, "_total_timesteps", 0) or getattr(agent, "num_timesteps", 0) or 1),
+        "n_envs": getattr(env, "num_envs", 1),
+    }
+    try:
+        plain = json.loads(json.dumps(data, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidSetting(
+            f"the settings {made.settings} or the environment's {kwargs} are no plain data ({error}), so a run cannot "
+            "keep them. Give names and numbers."
+        ) from error
+    return Config.read(plain, "the run")
 
 
-def load(folder: str | Path, agent: str | None = None, device: str = "auto") -> tuple[Agent, Config]:
-    """Read a run and make its agent again. Nothing is unpickled, and no module is imported by a name in the folder.
+def check_saveable(agent: Any) -> None:
+    """Raise `InvalidSetting` where an agent has no parameters to save, before it has learned anything."""
+    parameters(agent)
+    config_of(agent)
+
+
+def check_free(folder: Path, config: Config | None = None, overwrite: bool = False) -> None:
+    """Raise where a folder cannot take a run.
 
     Args:
-        folder: what `save` wrote.
+        folder: where a run is to be kept.
+        config: the run; the folder may hold an older state of the same one. None for a new one.
+        overwrite: it may hold any run.
+
+    Raises:
+        InvalidSetting: it is a file, or holds another run.
+        OSError: nothing can be written there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidSetting(f"{folder} is a file. Choose another folder.")
+    if not overwrite and holds_run(folder):
+        other = "a run already" if config is None else config.difference(read_config(folder))
+        if other is not None:
+            raise InvalidSetting(
+                f"{folder} holds {other}. Choose another folder, pass --overwrite (overwrite=True) to replace it, or "
+                "--resume to go on with it."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: nothing can be written there", str(folder)) from error
+
+
+def save(
+    agent: Any, folder: str | Path, overwrite: bool = False, metrics: str | None = None, exact: bool = True
+) -> None:
+    """Write a run: its files change all together or not at all, whatever kills the process.
+
+    `config.json` says how to make the agent again, `policy.safetensors` holds its parameters, `optimizer.safetensors`
+    what its optimiser remembers, `state.json` and `state.safetensors` all else that learning depends on, `metrics.csv`
+    what it has earned, and `manifest.json` versions and the sha256 of each.
+
+    Args:
+        agent: what `agents.make` made. An agent of the user's own needs `state_dict` and `load_state_dict`; to be
+            continued exactly, also `get_state` and `set_state`.
+        folder: new, or with an older state of the same run.
+        overwrite: replace another run that is there.
+        metrics: the lines of `metrics.csv`.
+        exact: False where learning was interrupted in the middle of something: the run can then be read, not resumed.
+
+    Raises:
+        InvalidSetting: the agent cannot be saved, or the folder holds another run.
+        NotFinite: a parameter, or what its optimiser remembers, is NaN or infinite.
+        OSError: the folder cannot be written. The run that was there stays.
+    """
+    folder, config = Path(folder), config_of(agent)
+    check_free(folder, config, overwrite)
+    state = get_state(agent, exact)
+    try:
+        learned = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
+        optimizer, remembered = pack(state.pop("optimizer", None))
+        plain, arrays = pack(state)
+    except TypeError as error:
+        raise InvalidSetting(f"{config.agent} cannot be saved: {error}") from error
+    for name, array in (*learned.items(), *((f"optimizer{name}", array) for name, array in remembered.items())):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise NotFinite(f"{config.agent}'s parameter {name} is not finite; nothing was saved to {folder}.")
+    files = {
+        "config.json": _json(config.model_dump()),
+        "policy.safetensors": to_bytes(learned),
+        "optimizer.safetensors": to_bytes(remembered),
+        "state.json": _json({"optimizer": optimizer, **plain}),
+        "state.safetensors": to_bytes(arrays),
+    }
+    if metrics is not None:
+        files["metrics.csv"] = metrics.encode()
+    write_files(folder, files, about(config, agent))
+
+
+def begin(folder: Path, config: Config) -> None:
+    """Write a run that has not learned anything yet, so that a kill before the first checkpoint loses no settings."""
+    write_files(folder, {"config.json": _json(config.model_dump())}, about(config, None))
+
+
+def read_config(folder: str | Path) -> Config:
+    """Return a run's configuration.
+
+    Raises:
+        FileNotFoundError: no run is there.
+        InvalidSetting: the run is damaged, or of a newer format.
+    """
+    return _read(Path(folder))[0]
+
+
+def _read(folder: Path) -> tuple[Config, dict[str, Any], dict[str, bytes]]:
+    manifest, files = read_files(folder)
+    path = folder / "config.json"
+    with _refusing(f"{path} is no run's configuration"):
+        config = Config.read(read_json(files["config.json"], path), "config.json")
+        if runtime := nested(config.settings).keys() & {*RUNTIME}:  # a place to write to might be among them
+            raise InvalidSetting(f"{sorted(runtime)} are no settings of an agent")
+    return config, manifest, files
+
+
+@contextmanager
+def _refusing(fault: str, keep: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+    """Turn whatever hostile data may raise into `InvalidSetting`, in one line of readable length."""
+    try:
+        yield
+    except keep:
+        raise
+    except DAMAGED as error:
+        cause = " ".join(str(error).split())
+        raise InvalidSetting(f"{fault}: {cause if len(cause) < 600 else cause[:600] + ' ...'}") from error
+
+
+def load(folder: str | Path, env: Any = None, agent: str | None = None, device: str = "auto") -> Any:
+    """Read a run, make its agent again, and let it stand where it stood; `learn(reset_num_timesteps=False)` goes on.
+
+    Nothing is unpickled, and no module is imported by a name in the folder. The random states of Python, NumPy and
+    torch, which SB3's agents draw from, are set to what they were.
+
+    Args:
+        folder: what `save` or `textgym train --out` wrote.
+        env: the environment to act in, instead of one made like the run's; it must have the same spaces and tokens.
         agent: must be given again, as `"package.module:make"`, where the run's agent is the user's own.
         device: where torch puts the policy.
 
     Raises:
         FileNotFoundError: no run is there.
-        InvalidSetting: the files are damaged, of a newer format, or the agent's own code was not named again; or the
-            device is not here.
+        InvalidSetting: a file is missing, cut, edited, of a newer format or no run's; the run is another
+            environment's, vocabulary's or agent's, and which field differs; or the agent's own code was not named.
         UnknownName: the environment or the agent is not registered here.
     """
-    folder = Path(folder)
-    config = _read_config(folder)
-    if ":" in config.agent and config.agent != agent:
+    folder, device, continue_env = Path(folder), check_device(device), env is None
+    config, manifest, files = _read(folder)
+    check_agent(folder, config, agent)
+    if "policy.safetensors" not in files or "state.json" not in files:
+        raise InvalidSetting(f"{folder} holds a run that has learned nothing yet. `textgym train --resume` begins it.")
+    with _refusing(f"{folder} holds no run's parameters and state"):
+        learned = from_bytes(files["policy.safetensors"])
+        arrays = {part: from_bytes(files[f"{part}.safetensors"]) for part in ("state", "optimizer")}
+        plain = read_json(files["state.json"], folder / "state.json")
+        optimizer = unpack(plain.pop("optimizer"), arrays["optimizer"])
+        state = {**unpack(plain, arrays["state"]), "optimizer": optimizer}
+        held = arrays["state"] if state["exact"] is True else None
+    if env is None:
+        env = _make_env(folder, config, held)
+    _check_env(folder, config, manifest, env)
+    _check_size(folder, config, env, learned)
+    with _refusing(f"{folder} asks for an agent that cannot be made", keep=UnknownName):
+        made = make(config.agent, env, seed=config.seed, device=device, **config.settings)
+    with _refusing(f"{folder} does not hold this agent's parameters and state"):
+        set_parameters(made, learned)
+        set_state(made, state, continue_env=continue_env)
+    return made
+
+
+def check_agent(folder: Path, config: Config, agent: str | None) -> None:
+    """Refuse a run whose agent is not TextGym's and was not named again, or was named otherwise."""
+    if agent is not None and agent != config.agent:
+        raise InvalidSetting(f"{folder} was trained by agent={config.agent!r}, not by {agent!r}. Leave --agent out.")
+    if config.agent not in AGENTS and agent is None:
         raise InvalidSetting(
             f"{folder} was trained by {config.agent!r}, which is not TextGym's. If you trust that code, name it again: "
             f"--agent {config.agent}."
         )
-    config.task()  # refuses an id that is not registered here, before Gymnasium sees it
-    if agent is not None and agent != config.agent:
-        raise InvalidSetting(f"{folder} was trained by {config.agent!r}, not by {agent!r}. Leave --agent out.")
-    env = make_vec_env(config.env, config.n_envs, **config.env_kwargs)
-    loaded = make(config.agent, env, seed=config.seed, device=check_device(device), **config.overrides)
-    try:
-        _restore(loaded, load_file(folder / POLICY))
-    except (SafetensorError, RuntimeError, KeyError, ValueError, OSError) as error:
-        raise InvalidSetting(f"{folder / POLICY} does not hold this agent's parameters: {error}") from error
-    return loaded, config
 
 
-def _read_config(folder: Path) -> Config:
-    path = folder / CONFIG
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{folder} holds no run: there is no {CONFIG}. Train one with `textgym train ID --out DIR`."
-        )
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data.get("format", 0) > FORMAT:
-            raise InvalidSetting(f"{path} has format {data['format']}; this TextGym reads up to {FORMAT}. Upgrade it.")
-        config = Config(**data)
-        for name, kind in (("env", str), ("agent", str), ("n_envs", int), ("env_kwargs", dict), ("overrides", dict)):
-            if not isinstance(getattr(config, name), kind):
-                raise TypeError(f"{name!r} is {getattr(config, name)!r}, no {kind.__name__}")
-        if "task" in config.env_kwargs or ":" in config.env:
-            raise ValueError("it names code to import; a run says its environment by a registered id alone")
-        return config
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidSetting(f"{path} is no run's configuration: {error}") from error
+def _make_env(folder: Path, config: Config, state: Arrays | None) -> Any:
+    """Return an environment like the run's, no larger than the state of it that the run holds, if it does."""
+    with _refusing(f"{folder} asks for an environment that cannot be made", keep=UnknownName):
+        task = config.task()  # refuses an id that is not registered here, before Gymnasium sees it
+        width = task.max_prompt + task.horizon
+        held = UNSEEN if state is None else sum(array.size for array in state.values())
+        if width * config.n_envs > held:
+            raise InvalidSetting(f"{config.n_envs} rows of {width} tokens, where {held} numbers of state are there")
+        return make_vec_env(config.env or "", config.n_envs, **config.env_kwargs)
 
 
-def check_saveable(agent: Agent) -> None:
-    """Raise `InvalidSetting` where an agent has no parameters to save, before it has learned anything."""
-    _parameters(agent)
+def _check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any) -> None:
+    """Refuse an environment in which the parameters would mean something else."""
+    for name, value in environment(env).items():
+        if manifest.get(name) != value:
+            raise InvalidSetting(
+                f"{folder} was trained on {short(config.env or 'a Task')} with {name}={short(manifest.get(name))}; "
+                f"this environment, {name_of(env)}, has {name}={value!r}. Give the one that it was trained on."
+            )
 
 
-def _parameters(agent: Any) -> Mapping[str, Any]:
-    owner = agent if hasattr(agent, "state_dict") else getattr(agent, "policy", None)
-    if owner is None:
-        raise InvalidSetting(f"{type(agent).__name__} has neither `state_dict` nor `policy`; it cannot be saved.")
-    parameters: Mapping[str, Any] = owner.state_dict()
-    return parameters
+def _check_size(folder: Path, config: Config, env: Any, learned: Arrays) -> None:
+    """Refuse settings of a transformer with more parameters than the run holds, before memory is asked for them."""
+    shape = nested(config.settings).get("policy")
+    if config.agent in AGENTS and isinstance(shape, dict):
+        policy = TransformerSettings.read(shape, f"{folder}: policy")
+        asked = 12 * policy.n_layers * policy.d_model**2 + env.observation_space.shape[0] * policy.d_model
+        if asked > (held := sum(array.size for array in learned.values())):
+            raise InvalidSetting(f"{folder}: a policy of {short(shape)} has more than the {held} parameters there.")
 
 
-def _restore(agent: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    if hasattr(agent, "load_state_dict"):
-        agent.load_state_dict(arrays)
-        return
-    import torch
-
-    agent.policy.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-
-
-def _array(value: Any) -> npt.NDArray[Any]:
-    """Return a tensor or array as one that safetensors takes."""
-    return np.ascontiguousarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
-from textgym.errors import InvalidSetting, Names
+from textgym.errors import InvalidSetting, Names, unknown
+
+from .layers import nested
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+ENTRY_POINTS = "textgym.agents"
+
+RUNTIME = ("seed", "device", "verbose", "tensorboard_log")
+"""Arguments that an agent may take besides its settings; they belong to a run, not to what is learned."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an agent was made from; `save` writes it down."""
+
+    agent: str  # a name in AGENTS or of an installed package, or "package.module:make"
+    settings: dict[str, Any]  # resolved: plain data
+    seed: int | None
 
 
 class Agent(Protocol):
@@ -28,8 +47,15 @@ class Agent(Protocol):
 AGENTS: Names[str] = Names(
     "agent",
     **{
+        "q-learning": "agents.tabular.q_learning:make",
+        "sarsa": "agents.tabular.sarsa:make",
+        "expected-sarsa": "agents.tabular.expected_sarsa:make",
+        "tabular-reinforce": "agents.tabular.reinforce:make",
+        "tabular-actor-critic": "agents.tabular.actor_critic:make",
+        "dqn": "agents.dqn:make",
+        "a2c": "agents.a2c:make",
         "ppo": "agents.ppo:make",
-        "q-learning": "agents.tabular:make",
+        "reinforce": "agents.reinforce:make",
     },
 )
 
@@ -38,31 +64,55 @@ def load_agent(name: str) -> Callable[..., Agent]:
     """Return an agent's `make(env, **overrides)`.
 
     Args:
-        name: a name in AGENTS, or `"package.module:make"` for an agent of the user's own.
+        name: a name in AGENTS; a name that an installed package gives to the entry-point group `textgym.agents`; or
+            `"package.module:make"` for an agent of the user's own.
 
     Raises:
         UnknownName: no such agent; the message suggests the nearest one.
         InvalidSetting: no such module or function.
         ImportError: the agent needs a package that is not installed.
     """
-    module, _, function = (name if ":" in name else AGENTS[name]).partition(":")
+    installed = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
+    if ":" not in name and name not in AGENTS and name not in installed:
+        raise unknown("agent", name, [*AGENTS, *installed])
+    place = name if ":" in name else AGENTS.get(name) or installed[name]
+    module, _, function = place.partition(":")
     try:
         found: Callable[..., Agent] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module before the colon
         if name in AGENTS:
             raise ImportError(f'agent {name!r} could not be loaded: {error}. pip install "textgym[agents]"') from error
         raise InvalidSetting(
-            f"no agent at {name!r}: {error}. Write 'package.module:make', importable from here."
+            f"no agent at {place!r}: {error}. Write 'package.module:make', importable from here."
         ) from error
+    if not callable(found):
+        raise InvalidSetting(f"{place!r} is {found!r}, which cannot be called. Write make(env, **overrides) there.")
     return found
 
 
-def make(name: str, env: Any, **overrides: Any) -> Agent:
+def make(name: str, env: Any, **overrides: Any) -> Any:
     """Return a fresh agent for an environment.
 
     Args:
-        name: a name in AGENTS, or `"package.module:make"`.
+        name: as `load_agent` takes it.
         env: a vectorised environment, as `make_vec_env` makes them.
-        overrides: settings over the agent's defaults.
+        overrides: settings over the agent's defaults, by the names that `textgym train --agent NAME --explain` lists;
+            names with dots, as in `{"policy.d_model": 128}`, reach inside; `seed` and `device` besides.
+
+    Raises:
+        InvalidSetting: a setting is refused; or what an agent of the user's own returned cannot learn or predict.
+        UnknownName: there is no such agent or setting.
     """
-    return load_agent(name)(env, **overrides)
+    builder, overrides = load_agent(name), nested(overrides)
+    agent: Any = builder(env, **overrides)
+    for method in ("learn", "predict"):
+        if not callable(getattr(agent, method, None)):
+            raise InvalidSetting(
+                f"agent {name!r} made {agent!r}, which has no method `{method}`. An agent has SB3's "
+                "learn(total_timesteps) and predict(observation)."
+            )
+    if getattr(agent, "made", None) is None or agent.made.agent != name:
+        own = {key: value for key, value in overrides.items() if key not in RUNTIME}
+        with contextlib.suppress(AttributeError):  # an agent with __slots__ cannot say it; `save` then refuses it
+            agent.made = Made(name, own, overrides.get("seed"))
+    return agent

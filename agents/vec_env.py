@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -16,55 +16,23 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from textgym import Task, TextGenVectorEnv, env_ids, load_task
-from textgym.errors import InvalidSetting, require_positive
+from textgym import TextGenVectorEnv
+from textgym.errors import InvalidReward, InvalidSetting
 
+from .checks import array_like
 from .infos import RUNNING, no_collections, rows_of
 
 Array = npt.NDArray[Any]
 
 
-def make_vec_env(id_or_task: str | Task, n_envs: int = 1, seed: int | None = None, **task_kwargs: Any) -> SB3VecEnv:
-    """Return n rows of an environment for an SB3 agent, episode statistics included.
+@dataclass(frozen=True)
+class Origin:
+    """What an environment was made from."""
 
-    Args:
-        id_or_task: a registered id, TextGym's or any other of Gymnasium's, or a `Task`.
-        n_envs: rows.
-        seed: row i begins with `seed + i` at the first reset; None for chance.
-        task_kwargs: arguments of the environment.
-
-    Raises:
-        InvalidSize: `n_envs` is no positive integer.
-        gymnasium.error.NameNotFound: no such id.
-
-    Example:
-        >>> from stable_baselines3 import PPO
-        >>> model = PPO("MlpPolicy", make_vec_env("TextGen-v0", 8, seed=0))
-    """
-    require_positive(n_envs=n_envs)
-    env: VectorEnv[Any, Any, Any]
-    if not isinstance(id_or_task, str):
-        env = TextGenVectorEnv(id_or_task, n_envs, AutoresetMode.SAME_STEP, **task_kwargs)
-    elif _is_ours(id_or_task):
-        load_task(id_or_task, **{key: value for key, value in task_kwargs.items() if key != "render_mode"})
-        kwargs = {**task_kwargs, "autoreset_mode": AutoresetMode.SAME_STEP}
-        env = gymnasium.make_vec(id_or_task, n_envs, vectorization_mode="vector_entry_point", **kwargs)
-    else:
-        sync = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        env = gymnasium.make_vec(id_or_task, n_envs, "sync", vector_kwargs=sync, **task_kwargs)
-    vec_env = SB3VecEnv(env)
-    if seed is not None:
-        vec_env.seed(seed)
-    return vec_env
-
-
-def _is_ours(id: str) -> bool:
-    module, _, name = id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    return name in env_ids()
+    id: str  # registered, without the module before it
+    kwargs: dict[str, Any]
 
 
 class SB3VecEnv(VecEnv):
@@ -79,7 +47,10 @@ class SB3VecEnv(VecEnv):
 
     Raises:
         InvalidSetting: another auto-reset mode.
+        InvalidReward: (from `step_wait`) the environment paid what is no finite number, one a row.
     """
+
+    origin: Origin | None = None  # where `make_vec_env` made it from an id
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         if (mode := env.metadata.get("autoreset_mode")) is not AutoresetMode.SAME_STEP:
@@ -115,6 +86,8 @@ class SB3VecEnv(VecEnv):
     def step_wait(self) -> tuple[Any, npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
         """Step all rows; return observations, rewards `(n,)`, dones `(n,)` and one info a row."""
         observations, rewards, terminations, truncations, info = self.env.step(self._actions)
+        if not self._owned:
+            rewards = self._checked(rewards)
         dones: npt.NDArray[np.bool_] = terminations | truncations
         self._returns += rewards
         self._steps += 1
@@ -124,6 +97,60 @@ class SB3VecEnv(VecEnv):
         if not info.keys() <= _FINAL_KEYS:
             self._report(info, dones, infos)
         return self._own(observations), rewards.astype(np.float32), dones, infos
+
+    def _checked(self, rewards: Any) -> npt.NDArray[np.float64]:
+        """Return a foreign environment's rewards, `(n,)`; TextGym's own have been checked."""
+        try:
+            given = np.asarray(rewards)
+        except ValueError:  # rows of several lengths
+            given = np.empty(0)
+        if given.shape != (self.num_envs,) or given.dtype.kind not in "biuf":
+            raise InvalidReward(
+                f"{name_of(self)} paid {rewards!r}; an agent needs one number a row, shape ({self.num_envs},)."
+            )
+        if not np.isfinite(given).all():
+            row = int(np.flatnonzero(~np.isfinite(given))[0])
+            raise InvalidReward(
+                f"{name_of(self)} paid {given[row]} in row {row}, step {self._steps - self._begins[row] + 1} of its "
+                "episode. A reward must be finite: one that is not would destroy an agent silently."
+            )
+        return given.astype(np.float64)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all that the next steps depend on, of an environment that has `get_state` itself.
+
+        Raises:
+            InvalidSetting: it has none, as other libraries' environments.
+        """
+        if not hasattr(self.env.unwrapped, "get_state"):
+            raise InvalidSetting(
+                f"{name_of(self)} has no `get_state`: it cannot be continued where it stands. Its episodes begin anew."
+            )
+        return {
+            "env": self.env.unwrapped.get_state(),
+            "returns": self._returns.copy(),
+            "lengths": self._steps - self._begins,
+            "seeds": [None if seed is None else int(seed) for seed in self._seeds],  # of a reset still to come
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `get_state` returned, of as many rows of the same task.
+
+        Raises:
+            InvalidSetting, KeyError: it is the state of another environment, or none.
+        """
+        shape, most = (self.num_envs,), np.finfo(np.float64).max
+        returns = array_like(state, "returns", shape, np.float64, -most, most)
+        lengths = array_like(state, "lengths", shape, np.int64, 0, 2**62)
+        seeds = state.get("seeds")
+        if not isinstance(seeds, list) or not all(seed is None or (type(seed) is int and seed >= 0) for seed in seeds):
+            raise InvalidSetting(f"{seeds!r} is not one seed, or None, for each of {self.num_envs} rows.")
+        if len(seeds) != self.num_envs:
+            raise InvalidSetting(f"{len(seeds)} seeds do not fit {self.num_envs} rows.")
+        self.env.unwrapped.set_state(state.get("env", {}))  # type: ignore[attr-defined]
+        self._returns, self._begins = returns, self._steps - lengths
+        self._seeds = list(seeds)
+        self.reset_infos = [{} for _ in range(self.num_envs)]
 
     def _report(self, info: dict[str, Any], dones: npt.NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
         """Hand out what rows report besides their ends; of an ended row it belongs to the reset that followed."""
@@ -255,6 +282,32 @@ def _owner(env: Any, name: str) -> Any:
     while not hasattr(env, name) and hasattr(env, "env"):
         env = env.env
     return env
+
+
+def require_rows(env: Any, agent: str) -> None:
+    """Raise `InvalidSetting` unless an environment is one of SB3's vectorised ones."""
+    if not isinstance(env, VecEnv):
+        bridged = "agents.SB3VecEnv(env)" if isinstance(env, VectorEnv) else "agents.make_vec_env(id, 8)"
+        raise InvalidSetting(f"{agent} needs rows as SB3 has them: {bridged} instead of {env}.")
+
+
+def bridge_of(env: Any) -> SB3VecEnv | None:
+    """Return the SB3VecEnv that SB3's wrappers stand around; None where there is none."""
+    while not isinstance(env, SB3VecEnv) and isinstance(env, VecEnvWrapper):
+        env = env.venv
+    return env if isinstance(env, SB3VecEnv) else None
+
+
+def name_of(env: Any) -> str:
+    """Return what an environment is called in messages: its id, where it has one."""
+    bridge = bridge_of(env)
+    if bridge is not None and bridge.origin is not None:
+        return bridge.origin.id
+    whole = env if bridge is None else bridge.env
+    rows = getattr(whole.unwrapped if bridge else whole, "envs", None) or [whole]
+    specs = [getattr(one, "spec", None) for one in (whole, rows[0])]
+    known = next((spec.id for spec in specs if spec is not None), None)
+    return str(known or type(whole if bridge is None else bridge.env.unwrapped).__name__)
 
 
 _FINAL_KEYS = {"final_obs", "_final_obs", "final_info", "_final_info"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import gymnasium
 import typer
 
 from textgym.agreement import LawBroken
+from textgym.errors import NotFinite
 
 from .check import check
 from .eval import evaluate
 from .info import info
 from .list import list_environments
 from .play import play
+from .plot import plot
 from .train import train
 
 app = typer.Typer(
@@ -28,14 +31,25 @@ app.command("info")(info)
 app.command("play")(play)
 app.command("train")(train)
 app.command("eval")(evaluate)
+app.command("plot")(plot)
 app.command("check")(check)
+
+AGENTS = ("torch", "stable_baselines3", "sb3_contrib", "transformers", "safetensors", "rich", "pydantic", "yaml")
+EXTRAS = {**dict.fromkeys(AGENTS, "agents"), "matplotlib": "all", "moviepy": "all"}
+"""Packages that not every install has, and the extra that brings each."""
+
+KNOWN = (ValueError, TypeError, ImportError, OSError, MemoryError, NotFinite, LawBroken, gymnasium.error.Error)
 
 
 def main() -> None:
-    """Run the command line; an error that a user can mend is one message, without a traceback."""
+    """Run the command line; an error that a user can mend is one message; TEXTGYM_DEBUG=1 shows its traceback."""
     sys.path.append(str(Path.cwd()))  # a user's own task or agent is often a module in the folder they are in
     try:
         app()
-    except (ValueError, TypeError, ImportError, OSError, LawBroken, gymnasium.error.Error) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except KNOWN as error:
+        if os.environ.get("TEXTGYM_DEBUG"):
+            raise
+        extra = EXTRAS.get(str(getattr(error, "name", "")))
+        hint = "" if extra is None else f'. pip install "textgym[{extra}]"'
+        print(f"{type(error).__name__}: {error}{hint}", file=sys.stderr)
         sys.exit(1)

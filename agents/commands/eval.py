@@ -22,17 +22,18 @@ def evaluate(
 ) -> None:
     """Show a run's mean return, success rate and sample completions."""
     from .. import evaluation, runs
+    from ..folder import read_files
 
     if module is not None:
         importlib.import_module(module)
-    loaded, config = runs.load(run, agent=agent, device=device)
+    loaded, config = runs.load(run, agent=agent, device=device), runs.read_config(run)
     result = evaluation.evaluate(loaded, config.task(), episodes, deterministic=not sample, seed=seed)
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return
-    print(
-        f"{config.env}, {config.agent}, {config.steps} steps, {'sampled' if sample else 'greedy'}, {episodes} episodes"
-    )
+    steps = read_files(run)[0]["steps"]
+    how = "sampled" if sample else "greedy"
+    print(f"{config.env}, {config.agent}, {steps} steps, {how}, {episodes} episodes")
     print(f"mean return   {result.mean_return:.3f}")
     print(f"success rate  {'-' if result.success_rate is None else f'{result.success_rate:.1%}'}")
     print("\n".join(["samples", *[f"  {text}" for text in result.samples]]))

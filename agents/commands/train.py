@@ -2,53 +2,77 @@
 
 from __future__ import annotations
 
-import time
+import importlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .settings import EnvSettings, parse_settings
+from .settings import EnvSettings, parse_settings, read_yaml
+
+Default = typer.Option(show_default=False)
 
 
 def train(
-    id: str,
-    agent: Annotated[str, typer.Option(help="ppo, q-learning, or your own as package.module:make.")] = "ppo",
-    steps: Annotated[int, typer.Option(help="Environment steps, rows counted one by one.")] = 4_000,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    n_envs: Annotated[int, typer.Option(help="Rows written side by side.")] = 8,
+    id: Annotated[str | None, typer.Argument(help="The environment; --config and --resume know it.")] = None,
+    agent: Annotated[str | None, typer.Option(help="A name (ppo if none is given), or package.module:make.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Environment steps, rows counted one by one.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; 0 if none is given.")] = None,
+    n_envs: Annotated[int | None, typer.Option(help="Rows written side by side; 8 if none is given.")] = None,
     env: EnvSettings = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the agent, as policy.d_model=8."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML or JSON: a run's config.json, or settings.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    module: Annotated[str | None, typer.Option(help="Imported first; it registers the environment.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to keep the run; `textgym eval` reads it.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run, as if it had never stopped.")] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Save the run every so many steps.")] = None,
+    texts: Annotated[int, typer.Option(min=0, help="Show texts every so many updates; 0 for none.")] = 10,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show every setting and why it is so; do not train.")
+    ] = False,
 ) -> None:
     """Train an agent, show its progress, and print the text that it then writes."""
-    from textgym import load_task
-    from textgym.errors import require_positive
+    from textgym.errors import InvalidSetting, require_positive
     from textgym.registration import env_spec
 
-    env_kwargs = parse_settings(env)
-    require_positive(steps=steps, n_envs=n_envs)
-    task = load_task(id, **env_kwargs)
-    id = env_spec(id).id  # without the module before it, which a run must not name
-    from .. import make, make_vec_env
-    from ..device import check_device
-    from ..evaluation import evaluate
-    from ..runs import Config, check_free, check_saveable, save
+    given = {"env": id, "agent": agent, "steps": steps, "seed": seed, "n_envs": n_envs}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if checkpoint_every is not None:
+        require_positive(checkpoint_every=checkpoint_every)
+    if module is not None:
+        importlib.import_module(module)
+    from .. import training
 
-    if out is not None and not (overwrite and out.is_dir()):
-        check_free(out)
-    learner = make(agent, make_vec_env(id, n_envs, seed=seed, **env_kwargs), seed=seed, device=check_device(device))
-    if out is not None:
-        check_saveable(learner)
-    start = time.perf_counter()
-    learner.learn(steps, progress_bar=True)
-    seconds = time.perf_counter() - start
-    if out is not None:
-        save(learner, out, Config(id, agent, seed, steps, n_envs, env_kwargs))
-    result = evaluate(learner, task)
-    print(f"Trained for {seconds:.1f} s. Greedy writing now earns {result.mean_return:.2f}", end="")
-    print("" if result.success_rate is None else f", success {result.success_rate:.0%}", end=":\n")
-    print("\n".join(result.samples[:1] if len(set(result.samples)) == 1 else result.samples))
-    if out is not None:
-        print(f"The run is in {out}: textgym eval {out}")
+    if resume is not None:
+        extra = [name for name in asked if name not in ("agent", "steps")]
+        if extra or env or set_ or config or out or overwrite or explain:
+            raise InvalidSetting(
+                f"--resume {resume} goes on with what the run says; besides it there can be --steps (more than "
+                "before), --agent (to name your own again), --device, --checkpoint-every and --texts."
+            )
+        training.resume(resume, agent, steps, device, checkpoint_every, texts)
+        return
+    layers = {**(read_yaml(config) if config else {}), **asked}
+    if env:
+        layers["env_kwargs"] = {**layers.get("env_kwargs", {}), **parse_settings(env)}
+    if layers.get("env") is None:
+        raise InvalidSetting(
+            "no environment was named: textgym train TextGen-v0, or one in --config. See textgym list."
+        )
+    for name in ("steps", "n_envs"):
+        if name in layers:
+            if isinstance(layers[name], float) and layers[name].is_integer():  # steps: 1e5
+                layers[name] = int(layers[name])
+            require_positive(**{name: layers[name]})
+    if id is not None:
+        layers["env"] = env_spec(id).id  # its module was imported; a run must not name it
+    plan = training.plan(layers, parse_settings(set_, dotted=True))
+    if explain:
+        training.explain(plan)
+        return
+    training.train(plan, out, device, overwrite, checkpoint_every, texts)

@@ -67,7 +67,7 @@ def test_a_run_is_replaced_only_when_asked_for(textgym: Run, tmp_path: Path) -> 
     before = (tmp_path / "run" / "config.json").read_bytes()
     status, _, err = textgym(*train, "2")
     assert status == 1
-    assert "run holds a run already. Choose another folder, or pass --overwrite" in err
+    assert "run holds a run already. Choose another folder, pass --overwrite" in err
     assert (tmp_path / "run" / "config.json").read_bytes() == before
     assert textgym(*train, "2", "--overwrite")[0] == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))["seed"] == 2
@@ -81,7 +81,7 @@ def test_the_same_seed_trains_the_same_agent(textgym: Run, tmp_path: Path) -> No
 
 
 def test_an_agent_of_the_users_own_beside_them_is_trained_and_named_again(textgym: Run, tmp_path: Path) -> None:
-    (tmp_path / "my_own_agent.py").write_text("from agents.tabular import make\n")
+    (tmp_path / "my_own_agent.py").write_text("from agents.tabular.q_learning import make\n")
     status, out, err = textgym("train", "TextGen-v0", "--agent", "my_own_agent:make", "--out", "run")
     assert (status, err) == (0, "")
     assert "我爱你" in out

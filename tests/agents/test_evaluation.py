@@ -12,7 +12,7 @@ import pytest
 
 from agents import make_vec_env
 from agents.evaluation import evaluate
-from agents.tabular import QLearning
+from agents.tabular.q_learning import QLearning
 from textgym import Task, load_task
 from textgym.errors import InvalidSize
 

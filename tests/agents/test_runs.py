@@ -1,4 +1,4 @@
-"""Run folders: what was saved comes back, what is damaged is refused, and nothing in them is run."""
+"""Run folders: what was saved comes back, in an environment like its own or a given one, and another is refused."""
 
 from __future__ import annotations
 
@@ -6,131 +6,178 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+import torch
+from stable_baselines3 import PPO
 
-from agents import AGENTS, Agent, load, make, make_vec_env, save
-from agents.runs import Config, check_free
-from textgym.errors import InvalidSetting, UnknownName
+from agents import AGENTS, Config, load, make, make_vec_env, save
+from agents.runs import config_of, read_config
+from agents.state import get_state, parameters
+from agents.trees import pack
+from textgym import load_task
+from textgym.errors import InvalidSetting, NotFinite
 
-ENV = {"alphabet": "abc", "max_length": 3}
-
-
-def trained(name: str, folder: Path) -> tuple[Agent, Config]:
-    """Train a little on Copy and save."""
-    overrides: dict[str, Any] = {"n_steps": 8, "batch_size": 32, "n_epochs": 1} if name == "ppo" else {"alpha": 0.25}
-    agent = make(name, make_vec_env("TextGym/Copy-v0", 4, seed=0, **ENV), seed=0, device="cpu", **overrides)
-    agent.learn(64)
-    config = Config("TextGym/Copy-v0", name, 0, 64, 4, dict(ENV), overrides)
-    save(agent, folder, config)
-    return agent, config
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A folder with a Q-learning run."""
-    trained("q-learning", tmp_path / "run")
-    return tmp_path / "run"
+COPY = "TextGym/Copy-v0"
+ENV: dict[str, Any] = {"alphabet": "abc", "max_length": 3}
+SMALL = {"policy.d_model": 8, "policy.n_layers": 1, "policy.n_heads": 1}
+DEEP = {
+    "ppo": {"n_steps": 8, "batch_size": 8},
+    "a2c": {"n_steps": 4},
+    "reinforce": {"n_steps": 8},
+    "dqn": {"learning_starts": 8, "buffer_size": 100},
+}
 
 
-def rewrite(run: Path, **changes: Any) -> None:
-    """Change some fields of a run's configuration."""
-    path = run / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
+def trained(name: str, steps: int = 96, seed: int = 0, **overrides: Any) -> Any:
+    """An agent that has learned a little on Copy."""
+    settings = {**SMALL, **DEEP[name]} if name in DEEP else {"alpha": 0.25}
+    env = make_vec_env(COPY, 4, seed=0, **ENV)
+    return make(name, env, seed=seed, device="cpu", **settings, **overrides).learn(steps)
 
 
-@pytest.mark.parametrize("name", sorted(AGENTS))
-def test_a_run_comes_back_with_the_same_predictions(name: str, tmp_path: Path) -> None:
-    agent, config = trained(name, tmp_path / "deep" / "run")
-    loaded, read = load(str(tmp_path / "deep" / "run"))
-    assert read == config
-    env = make_vec_env("TextGym/Copy-v0", 50, seed=9, **ENV)
-    observations = env.reset()
-    for _ in range(20):
-        actions = agent.predict(observations, deterministic=True)[0]
-        np.testing.assert_array_equal(loaded.predict(observations, deterministic=True)[0], actions)
-        observations = env.step(actions)[0]
+def observations() -> list[Any]:
+    """Observations of random writing."""
+    env, seen, rng = make_vec_env(COPY, 50, seed=9, **ENV), list[Any](), np.random.default_rng(0)
+    seen.append(env.reset())
+    for _ in range(10):
+        seen.append(env.step(rng.integers(4, size=50))[0])
+    return seen
 
 
-def test_a_run_is_two_files_and_no_half_written_one(run: Path) -> None:
-    assert sorted(path.name for path in run.iterdir()) == ["config.json", "policy.safetensors"]
-    config = json.loads((run / "config.json").read_text("utf-8"))
-    assert config["env_kwargs"] == ENV
-    assert config["format"] == 1
+def same_arrays(one: Any, other: Any) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(np.asarray(one[key]), np.asarray(other[key])) for key in one
+    )
 
 
-def test_a_failed_save_leaves_the_run_that_was_there(run: Path) -> None:
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
-    agent, config = load(run)
-    unwritable = Config(config.env, config.agent, 1, 2, 3, {"set": {1, 2}})  # a set is no JSON
-    agent.learn(400)
-    with pytest.raises(TypeError):
-        save(agent, run, unwritable)
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_run_comes_back_with_the_same_predictions_and_the_same_state(name: str, tmp_path: Path) -> None:
+    agent = trained(name)
+    save(agent, tmp_path / "deep" / "run")
+    plain, arrays = pack(get_state(agent))
+    loaded = load(str(tmp_path / "deep" / "run"))
+    assert type(loaded) is type(agent)
+    assert same_arrays(parameters(loaded), parameters(agent))
+    again, others = pack(get_state(loaded))
+    assert again == plain
+    assert same_arrays(others, arrays)
+    for rows in observations():
+        greedy = agent.predict(rows, deterministic=True)[0]
+        np.testing.assert_array_equal(loaded.predict(rows, deterministic=True)[0], greedy)
 
 
-def test_a_folder_that_holds_a_run_is_not_free(run: Path) -> None:
-    check_free(run.parent)
-    check_free(run.parent / "nowhere")
-    with pytest.raises(InvalidSetting, match=r"holds a run already.*--overwrite"):
-        check_free(run)
+@pytest.mark.parametrize("name", AGENTS)
+def test_the_configuration_reads_back_equal(name: str, tmp_path: Path) -> None:
+    agent = trained(name)
+    save(agent, tmp_path)
+    config = read_config(tmp_path)
+    assert config == config_of(agent) == config_of(load(tmp_path))
+    assert config == Config.read(json.loads((tmp_path / "config.json").read_text("utf-8")), "config.json")
+    assert (config.env, config.env_kwargs, config.agent, config.seed) == (COPY, ENV, name, 0)
+    assert (config.steps, config.n_envs) == (96, 4)
+    manifest = json.loads((tmp_path / "manifest.json").read_text("utf-8"))
+    assert (manifest["env"], manifest["seed"], manifest["steps"]) == (COPY, 0, agent.num_timesteps)
+    assert manifest["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
 
 
-def test_a_folder_without_a_run_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(FileNotFoundError, match=r"holds no run.*textgym train"):
-            load(folder)
+@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("rows", [1, 4, 7])
+def test_a_run_goes_on_in_a_given_environment_of_any_rows(name: str, rows: int, tmp_path: Path) -> None:
+    save(trained(name), tmp_path)
+    env = make_vec_env(COPY, rows, seed=1, **ENV)
+    loaded = load(tmp_path, env=env)
+    assert loaded.get_env() is env or loaded.get_env().venv is env
+    assert loaded.num_timesteps == 96
+    loaded.learn(8 * rows, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 96 + 8 * rows or name in DEEP
 
 
-def cut(data: bytes) -> bytes:
-    return data[:-7]
-
-
-@pytest.mark.parametrize("name", sorted(AGENTS))
-@pytest.mark.parametrize("damage", [cut, lambda data: b"garbage", lambda data: b"", lambda data: data[:40]])
-def test_damaged_parameters_are_refused(damage: Any, name: str, tmp_path: Path) -> None:
-    trained(name, tmp_path)
-    path = tmp_path / "policy.safetensors"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InvalidSetting, match=r"policy\.safetensors does not hold this agent's parameters"):
-        load(tmp_path)
-    path.unlink()
-    with pytest.raises(InvalidSetting, match=r"policy\.safetensors"):
-        load(tmp_path)
-
-
-@pytest.mark.parametrize("name", sorted(AGENTS))
-def test_parameters_of_another_task_are_refused(name: str, tmp_path: Path) -> None:
-    trained(name, tmp_path)
-    rewrite(tmp_path, env_kwargs={"alphabet": "abcd", "max_length": 3})
-    with pytest.raises(InvalidSetting, match="does not hold this agent's parameters"):
-        load(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"env": "TextGen-v0"}', '{"format": "new"}'])
-def test_a_broken_configuration_is_refused(text: str, run: Path) -> None:
-    (run / "config.json").write_text(text)
-    with pytest.raises(InvalidSetting, match=r"config\.json is no run's configuration"):
-        load(run)
-
-
-@pytest.mark.parametrize("changes", [{"agent": 5}, {"env_kwargs": [1]}, {"overrides": "x"}, {"more": 1}])
-def test_a_field_of_another_type_or_name_is_refused(changes: dict[str, Any], run: Path) -> None:
-    rewrite(run, **changes)
-    with pytest.raises(InvalidSetting):
-        load(run)
-
-
-def test_a_newer_format_is_refused(run: Path) -> None:
-    rewrite(run, format=2, more="fields")
-    with pytest.raises(InvalidSetting, match=r"format 2; this TextGym reads up to 1\. Upgrade it"):
-        load(run)
-
-
-@pytest.mark.parametrize(("changes", "near"), [({"env": "TextGem-v0"}, "TextGen-v0"), ({"agent": "pp"}, "ppo")])
-def test_an_unknown_environment_or_agent_is_refused_with_the_nearest(
-    changes: dict[str, str], near: str, run: Path
+@pytest.mark.parametrize("name", ["q-learning", "ppo"])
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "field"),
+    [
+        (COPY, {"alphabet": "abd", "max_length": 3}, "vocabulary"),
+        (COPY, {"alphabet": "abc", "max_length": 4}, "observation"),
+        (COPY, {"alphabet": "abcd", "max_length": 3}, "vocabulary"),
+        ("TextGen-v0", {"target": "abc", "alphabet": "abc", "eos": "$", "horizon": 7}, "max_prompt"),
+        ("CartPole-v1", {}, "vocabulary"),
+    ],
+)
+def test_another_environment_is_refused_and_the_field_named(
+    name: str, env_id: str, kwargs: dict[str, Any], field: str, tmp_path: Path
 ) -> None:
-    rewrite(run, **changes)
-    with pytest.raises(UnknownName, match=f"Did you mean '{near}'"):
-        load(run)
+    save(trained(name), tmp_path)
+    with pytest.raises(
+        InvalidSetting, match=rf"was trained on '{COPY}' with {field}=.*this environment, {env_id}, has"
+    ):
+        load(tmp_path, env=make_vec_env(env_id, 2, **kwargs))
+
+
+def test_a_single_environment_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    save(trained("q-learning"), tmp_path)
+    with pytest.raises(InvalidSetting, match=r"needs rows: agents.make_vec_env|Give the one that"):
+        load(tmp_path, env=gymnasium.make(COPY, **ENV))
+
+
+def test_a_run_from_a_task_opens_only_with_an_environment(tmp_path: Path) -> None:
+    task = load_task(COPY, **ENV)
+    agent = make("q-learning", make_vec_env(task, 4), seed=0).learn(96)
+    save(agent, tmp_path)
+    assert read_config(tmp_path).env is None
+    with pytest.raises(InvalidSetting, match=r"not made from an id by agents\.make_vec_env\. Give it: load\(DIR, env="):
+        load(tmp_path)
+    loaded = load(tmp_path, env=make_vec_env(task, 2))
+    assert same_arrays(parameters(loaded), parameters(agent))
+    with pytest.raises(InvalidSetting, match="was trained on 'a Task' with vocabulary="):
+        load(tmp_path, env=make_vec_env("TextGen-v0", 2))
+
+
+def test_how_a_run_is_shown_is_not_kept(tmp_path: Path) -> None:
+    env = make_vec_env(COPY, 2, render_mode="ansi", **ENV)
+    save(make("q-learning", env, seed=0).learn(50), tmp_path)
+    assert load(tmp_path).num_timesteps == 50
+
+
+def test_what_agents_make_did_not_make_is_not_saved(tmp_path: Path) -> None:
+    env = make_vec_env("TextGen-v0", 2)
+    for agent in (PPO("MlpPolicy", env, n_steps=8, batch_size=16), object()):
+        with pytest.raises(InvalidSetting, match=r"was not made by agents\.make.*SB3's own model\.save"):
+            save(agent, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", [{1, 2}, print, float("nan"), float("inf"), np.float32(1), b"x", [object()]])
+def test_settings_that_are_no_plain_data_are_not_saved(value: Any, tmp_path: Path) -> None:
+    agent = trained("q-learning")
+    agent.made = type(agent.made)("q-learning", {"alpha": value}, 0)
+    with pytest.raises(InvalidSetting, match=r"are no plain data.*Give names and numbers"):
+        save(agent, tmp_path / "run")
+    agent = trained("q-learning")
+    agent.env.origin = type(agent.env.origin)(COPY, {"alphabet": value})
+    with pytest.raises(InvalidSetting, match=r"are no plain data"):
+        save(agent, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_total_steps_may_be_a_float_or_beyond_any_run_as_sb3_users_write_them(tmp_path: Path) -> None:
+    agent = trained("ppo")
+    for total in (1e5, int(1e10)):
+        agent._total_timesteps = total
+        save(agent, tmp_path, overwrite=True)
+        assert load(tmp_path)._total_timesteps == total
+
+
+def test_what_is_not_finite_is_not_saved_and_the_run_stays(tmp_path: Path) -> None:
+    agent = trained("ppo")
+    save(agent, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    moment = next(iter(agent.policy.optimizer.state.values()))["exp_avg"]
+    weight = next(iter(agent.policy.parameters())).data
+    for array, name in ((moment, "optimizer"), (weight, "features_extractor")):
+        array.view(-1)[0] = float("inf")
+        with pytest.raises(NotFinite, match=rf"ppo's parameter {name}.*is not finite; nothing was saved"):
+            save(agent, tmp_path)
+        array.view(-1)[0] = 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,0 +1,51 @@
+"""A2C with the causal transformer: one step of the optimiser for each rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+from stable_baselines3 import A2C
+
+from .deep import deep_arguments, discount
+from .guard import Guarded
+from .probe import Probe
+from .recipe import Recipe
+from .scaled import reward_scale
+from .settings import Choice, Count, DeepSettings, NotNegative, Positive, Share
+
+
+class A2CSettings(DeepSettings):
+    """A2C's settings, by SB3's names."""
+
+    learning_rate: Positive = Field(3e-3, description="the step size of Adam")
+    n_steps: Count = Field(8, description="the steps of each row in a rollout")
+    gae_lambda: Share = Field(0.95, description="how far an advantage looks ahead: 0 one step, 1 to the end")
+    ent_coef: NotNegative = Field(0.01, description="the entropy coefficient: what keeps the policy trying things")
+    vf_coef: NotNegative = Field(0.5, description="the weight of the value loss")
+    normalize_advantage: bool = Field(False, description="whether a rollout's advantages get mean 0, deviation 1")
+
+
+class GuardedA2C(Guarded, A2C):
+    """Stable-Baselines3's A2C with a `FiniteGuard`."""
+
+
+def choose(seen: Probe, given: A2CSettings) -> Mapping[str, Choice]:
+    """Return what the environment's length and scale of reward speak for."""
+    length = seen.longest or seen.width
+    n_steps = min(64, max(8, 2 * length))
+    return {
+        "n_steps": Choice(n_steps, f"some two episodes of {length} tokens a row, within 8 to 64"),
+        "reward_scale": reward_scale(seen),
+        **discount(seen),
+    }
+
+
+def build(env: Any, settings: A2CSettings, **runtime: Any) -> GuardedA2C:
+    """Return Stable-Baselines3's A2C, the synchronous form of A3C (Mnih et al., 2016), with Adam."""
+    arguments = deep_arguments(env, settings, ortho_init=False)
+    return GuardedA2C(**arguments, use_rms_prop=False, **runtime)
+
+
+make = Recipe("a2c", A2CSettings, build, choose)

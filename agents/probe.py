@@ -1,0 +1,63 @@
+"""What an environment is like, from a few random episodes: the ground that defaults are chosen on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from textgym import Episodes, Task
+from textgym.arrays import Array
+from textgym.rollouts import rollout, write_random
+
+EPISODES = 512
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An environment's size, and what random episodes of it were like."""
+
+    n_envs: int  # rows side by side
+    width: int  # columns of an observation
+    episodes: int = 0  # random episodes written; 0 where the rules cannot be probed: another library's environment
+    longest: int = 0  # tokens of the longest
+    largest: float = 0.0  # the greatest |return|
+    rewarded: float = 0.0  # the share of steps whose reward is not 0
+
+    @property
+    def dense(self) -> bool:
+        """Whether most steps pay: a token's reward then follows at once."""
+        return self.rewarded > 0.5
+
+
+def probe(env: Any, episodes: int = EPISODES, seed: int = 0) -> Probe:
+    """Write random episodes of an environment's task. The environment itself is not stepped, its chance not touched.
+
+    Args:
+        env: an SB3 `VecEnv`.
+        episodes: how many.
+        seed: of the prompts and of the writing.
+    """
+    shape = env.observation_space.shape
+    width = shape[0] if shape else 1
+    task = env.get_attr("task", 0)[0] if env.has_attr("task") else None
+    if not isinstance(task, Task):
+        return Probe(env.num_envs, width)
+    reward, paid = task.reward, 0
+
+    def counted(rows: Episodes) -> Array:
+        nonlocal paid
+        rewards = reward(rows)
+        paid += int(np.count_nonzero(rewards))
+        return rewards
+
+    returns, written = rollout(replace(task, reward=counted), write_random, episodes, seed)
+    return Probe(
+        n_envs=env.num_envs,
+        width=width,
+        episodes=episodes,
+        longest=written.longest,
+        largest=float(np.abs(returns).max()),
+        rewarded=paid / int(written.length.sum()),
+    )

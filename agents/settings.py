@@ -1,0 +1,128 @@
+"""Settings: what an agent can be told, each with its range and what it means; unknown and mistyped ones are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from textgym.errors import InvalidSetting, unknown
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+Pair: TypeAlias = Annotated[
+    tuple[Share, Share], BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else given)
+]
+"""Two shares; JSON and YAML know lists alone."""
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class Choice(NamedTuple):
+    """A value that a probe speaks for, and why."""
+
+    value: Any
+    reason: str
+
+
+class Settings(BaseModel):
+    """Plain values, validated together; every field has a default and a description."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], owner: str) -> Self:
+        """Return settings from what a user gave.
+
+        Args:
+            given: values by name; nested settings as mappings.
+            owner: whose settings they are, for errors.
+
+        Raises:
+            UnknownName: there is no such setting; the nearest one is suggested.
+            InvalidSetting: a value of another type, or out of its range.
+        """
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            first, *others = error.errors(include_url=False)
+            # where a value may be of several kinds, the kind that it came nearest to
+            first = max([first, *[e for e in others if e["loc"][0] == first["loc"][0]]], key=lambda e: len(e["loc"]))
+            path = [str(part) for part in first["loc"]]
+            if first["type"] == "extra_forbidden":
+                inner = ".".join(path[:-1])
+                beside = [name for name in cls.names() if name.rpartition(".")[0] == inner]
+                raise unknown(f"setting of {owner}", ".".join(path), beside) from None
+            known = set(cls.names())
+            places = [".".join(path[:end]) for end in range(len(path), 0, -1)]  # a union's branches come after a name
+            place = next((place for place in places if place in known), owner)
+            value: Any = given  # as the user wrote it
+            for part in place.split("."):
+                value = value.get(part, first["input"]) if isinstance(value, Mapping) else value
+            fault = first["msg"].removeprefix("Value error, ")
+            raise InvalidSetting(f"{owner}: {place}={value!r} is refused: {fault}.{cls._meaning(path)}") from None
+
+    @classmethod
+    def names(cls, prefix: str = "") -> Iterator[str]:
+        """Yield all names, nested ones with dots: `learning_rate`, `policy`, `policy.d_model`."""
+        for name, field in cls.model_fields.items():
+            yield prefix + name
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+                yield from field.annotation.names(f"{prefix}{name}.")
+
+    @classmethod
+    def _meaning(cls, path: list[str]) -> str:
+        field = cls.model_fields.get(path[0]) if path else None
+        if field is None:
+            return ""
+        if len(path) > 1 and isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            return field.annotation._meaning(path[1:])
+        return f" It is {field.description}." if field.description else ""
+
+    def flat(self, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+        """Yield (name with dots, value, description) of every setting."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                yield from value.flat(f"{prefix}{name}.")
+            else:
+                yield prefix + name, value, field.description or ""
+
+    def given(self, prefix: str = "") -> Iterator[str]:
+        """Yield the names with dots of the settings that were given, not left to their defaults."""
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if isinstance(value, Settings):
+                yield from value.given(f"{prefix}{name}.")
+            else:
+                yield prefix + name
+
+
+class TransformerSettings(Settings):
+    """The causal transformer."""
+
+    d_model: int = Field(64, ge=1, le=16_384, description="the width of the transformer's hidden vectors")
+    n_layers: int = Field(2, ge=1, le=1024, description="the number of the transformer's blocks")
+    n_heads: int = Field(4, ge=1, le=1024, description="the attention heads; they divide d_model")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_model(self) -> Self:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"n_heads={self.n_heads} does not divide d_model={self.d_model}")
+        return self
+
+
+class DeepSettings(Settings):
+    """What all agents with a transformer have."""
+
+    learning_rate: Positive = Field(2e-3, description="the step size of Adam")
+    learning_rate_schedule: Literal["constant", "linear"] = Field(
+        "constant", description="whether the step size stays, or falls to 0 at the last step"
+    )
+    gamma: Share = Field(1.0, description="the discount")
+    max_grad_norm: Positive = Field(0.5, description="the norm that gradients are clipped to")
+    reward_scale: Positive = Field(1.0, description="what rewards are multiplied by before the agent sees them")
+    policy: TransformerSettings = Field(
+        TransformerSettings(), description='the transformer: write policy.d_model=128, or {"d_model": 128}'
+    )

@@ -1,0 +1,179 @@
+"""What `textgym train` does: from a plan to a run that can be trusted."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textgym import Task
+from textgym.errors import InvalidSetting
+
+from .config import Config
+from .device import check_device
+from .evaluation import evaluate
+from .folder import read_files, read_json
+from .keeper import Keeper
+from .layers import merged, nested
+from .making import make_vec_env
+from .metrics import Metrics, Row, read_metrics
+from .recipe import Recipe
+from .runs import begin, check_agent, check_free, check_saveable, config_of, load, read_config, save
+from .state import continues_exactly
+from .table import AGENTS, load_agent, make
+from .watch import Watch
+
+LOGS = "tensorboard"
+
+
+def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
+    """Return a run's configuration, from the keys of a file and of the command line.
+
+    Args:
+        asked: the fields of `Config`; all other keys are settings of the agent.
+        overrides: settings of the agent over those, with names that may have dots.
+
+    Raises:
+        UnknownName, InvalidSetting: a name or value is refused.
+    """
+    fields = {name: value for name, value in asked.items() if name in Config.model_fields}
+    loose = {name: value for name, value in asked.items() if name not in Config.model_fields}
+    settings = merged(nested(fields.pop("settings", {})), nested(loose), nested(overrides))
+    config = Config.read({**fields, "settings": settings}, "the run")
+    maker = load_agent(config.agent)
+    config.task()
+    if isinstance(maker, Recipe):
+        maker.settings.read(settings, config.agent)
+    return config
+
+
+def explain(config: Config) -> None:
+    """Print every setting that a run would have, and why."""
+    maker = load_agent(config.agent)
+    if not isinstance(maker, Recipe):
+        raise InvalidSetting(f"{config.agent!r} is not TextGym's; only its own code knows its settings.")
+    env = make_vec_env(config.env or "", config.n_envs, **config.env_kwargs)
+    settings, reasons = maker.resolve(env, config.settings)
+    print(f"{config.agent} on {config.env}, {config.n_envs} rows")
+    for name, value, meaning in settings.flat():
+        why = reasons[name]
+        print(f"{name:24} {f'{value:g}' if isinstance(value, float) else value!s:12} {meaning}")
+        if why != "default":
+            print(f"{'':37} {why}")
+
+
+def train(
+    config: Config,
+    out: Path | None,
+    device: str = "auto",
+    overwrite: bool = False,
+    checkpoint_every: int | None = None,
+    texts: int = 10,
+) -> None:
+    """Train a new agent, keep its run, and print what it then writes."""
+    if out is not None:
+        check_free(out, overwrite=overwrite)
+    agent = _fresh(config, device)
+    if out is not None:
+        check_saveable(agent)
+        shutil.rmtree(_logs(out), ignore_errors=True)
+        begin(out, config_of(agent).model_copy(update={"steps": config.steps}))
+    metrics = Metrics(config.steps, tensorboard=None if out is None else _logs(out))
+    _learn(agent, config, Keeper(out, metrics, checkpoint_every), texts)
+
+
+def resume(
+    folder: Path,
+    agent: str | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    checkpoint_every: int | None = None,
+    texts: int = 10,
+) -> None:
+    """Go on with a run to its last step, or to `steps`.
+
+    Raises:
+        InvalidSetting: the run cannot be continued exactly.
+    """
+    _, files = read_files(folder)
+    config, rows = read_config(folder), list[Row]()
+    if steps is not None:
+        config = config.model_copy(update={"steps": steps})
+    if "policy.safetensors" in files:
+        learner = load(folder, agent=agent, device=device)
+        known = read_json(files["state.json"], folder / "state.json")["exact"]
+        if not known or not continues_exactly(learner):
+            raise InvalidSetting(
+                f"{folder} cannot be continued exactly: {config.agent} or its environment has no `get_state` and "
+                "`set_state`, or it was interrupted in mid-update. agents.load(DIR) reads it and learns on anew."
+            )
+        rows = read_metrics(files["metrics.csv"].decode()) if "metrics.csv" in files else []
+    else:  # it was stopped before it had learned anything
+        check_agent(folder, config, agent)
+        learner = _fresh(config, device)
+    done = getattr(learner, "num_timesteps", 0)
+    if done >= config.steps:
+        print(f"{folder} has made {done} steps of {config.steps}. --steps {2 * done} would go on to twice as many.")
+        return
+    metrics = Metrics(config.steps, rows, _logs(folder))
+    _learn(learner, config, Keeper(folder, metrics, checkpoint_every), texts)
+
+
+def _logs(folder: Path) -> Path:
+    """Return where TensorBoard's files are; a link there, in a stranger's folder, could lead anywhere."""
+    if (folder / LOGS).is_symlink():
+        raise InvalidSetting(f"{folder / LOGS} is a link. Remove it, so that logs are written inside the run.")
+    return folder / LOGS
+
+
+def _fresh(config: Config, device: str) -> Any:
+    """Return a new agent in a new environment."""
+    config.task()
+    env = make_vec_env(config.env or "", config.n_envs, seed=config.seed, **config.env_kwargs)
+    return make(config.agent, env, seed=config.seed, device=check_device(device), **config.settings)
+
+
+def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
+    """Let an agent learn up to the run's last step, save it, and print what it then writes."""
+    task, folder, done = config.task(), keeper.folder, getattr(agent, "num_timesteps", 0)
+    known = inspect.signature(agent.learn).parameters
+    watched = "callback" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    start = time.perf_counter()
+    with keeper.signals(at_once=not watched), Watch(config.steps, keeper.metrics, task, texts) as watch:
+        arguments: dict[str, Any] = {"callback": [keeper.metrics, watch, keeper]} if watched else {}
+        if done:
+            arguments["reset_num_timesteps"] = False
+        try:
+            agent.learn(config.steps - done, **arguments)
+        except KeyboardInterrupt:
+            if watched or folder is None:
+                raise
+            keeper.stopped = True
+            save(agent, folder, overwrite=True, exact=False)
+    seconds = time.perf_counter() - start
+    if keeper.stopped:
+        what, way = ("To go on", "train --resume") if watched else ("What it learned", "eval")
+        print("Stopped." if folder is None else f"Stopped. {what}: {_command(way, folder, config)}")
+        raise SystemExit(128 + keeper.signal)
+    if folder is not None:
+        save(agent, folder, overwrite=True, metrics=keeper.metrics.text() if watched else None)
+    _report(agent, task, seconds)
+    if folder is not None:
+        print(f"The run is in {folder}: {_command('eval', folder, config)}")
+
+
+def _command(name: str, folder: Path, config: Config) -> str:
+    """Return a command line about a run, as it must be typed."""
+    own = [] if config.agent in AGENTS else ["--agent", config.agent]
+    return shlex.join(["textgym", *name.split(), str(folder), *own])
+
+
+def _report(agent: Any, task: Task, seconds: float) -> None:
+    result = evaluate(agent, task)
+    print(f"Trained for {seconds:.1f} s. Greedy writing now earns {result.mean_return:.2f}", end="")
+    print("" if result.success_rate is None else f", success {result.success_rate:.0%}", end=":\n")
+    print("\n".join(result.samples[:1] if len(set(result.samples)) == 1 else result.samples))
