@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 from .table import AGENTS, Agent, load_agent, make
 
 if TYPE_CHECKING:
+    from .buffers import EpisodeRolloutBuffer
     from .config import Config
     from .features import TransformerExtractor
     from .guard import FiniteGuard
     from .making import make_vec_env
+    from .policies import CachedTransformerPolicy
     from .runs import load, save
     from .sb3_zip import import_sb3_zip
     from .vec_env import SB3VecEnv
 
 _LATER = {
+    "CachedTransformerPolicy": ".policies",
+    "EpisodeRolloutBuffer": ".buffers",
     "FiniteGuard": ".guard",
     "SB3VecEnv": ".vec_env",
     "TransformerExtractor": ".features",
@@ -34,7 +38,9 @@ _LATER = {
 __all__ = [
     "AGENTS",
     "Agent",
+    "CachedTransformerPolicy",
     "Config",
+    "EpisodeRolloutBuffer",
     "FiniteGuard",
     "SB3VecEnv",
     "TransformerExtractor",

@@ -14,6 +14,7 @@ from torch import Tensor
 from textgym.errors import InvalidSetting, require_positive
 from textgym.space import TokenBox
 
+from .cache import Caches
 from .transformer import CausalTransformer
 
 
@@ -30,6 +31,8 @@ class TransformerExtractor(BaseFeaturesExtractor):
         n_layers: blocks.
         n_heads: attention heads; divides `d_model`.
         token_key: the Dict entry that holds tokens.
+        use_cache: while nothing is learned from what it reads, read only tokens that are new. What it then returns may
+            differ in the last bits, by what was read before.
 
     Raises:
         InvalidSetting: another space, or a Dict without that key.
@@ -44,6 +47,7 @@ class TransformerExtractor(BaseFeaturesExtractor):
         n_layers: int = 2,
         n_heads: int = 4,
         token_key: str = "tokens",
+        use_cache: bool = False,
     ) -> None:
         require_positive(d_model=d_model, n_layers=n_layers, n_heads=n_heads)
         others = 0
@@ -62,6 +66,8 @@ class TransformerExtractor(BaseFeaturesExtractor):
         self.token_key = token_key
         assert tokens.shape is not None
         self.scale = d_model**-0.5
+        self.use_cache = use_cache
+        self._caches = Caches()
         self.transformer = CausalTransformer(
             pad, tokens.shape[0], d_model, n_layers, n_heads, anchored=isinstance(tokens, TokenBox)
         )
@@ -82,8 +88,39 @@ class TransformerExtractor(BaseFeaturesExtractor):
                 "these observations are no token ids any more; something normalised them. Give VecNormalize "
                 "norm_obs=False."
             )
-        features: Tensor = self.transformer.newest(ids) * self.scale
+        hidden = self.transformer.newest(ids) if self._plain() else self._caches.read(self.transformer, ids)
+        features: Tensor = hidden * self.scale
         return features
+
+    def _plain(self) -> bool:
+        """Whether each row is read from its beginning: where gradients are wanted, or memory is not."""
+        return not self.use_cache or self.training or torch.is_grad_enabled()
+
+    def read_prefixes(self, tokens: Tensor, segment: Tensor, stop: Tensor) -> Tensor:
+        """Return the features of many prefixes of a few rows, `(N, features_dim)`, from one pass over each row.
+
+        Args:
+            tokens: `(S, L)` int64.
+            segment: `(N,)` the row of each prefix.
+            stop: `(N,)` the column after its newest token.
+        """
+        hidden: Tensor = self.transformer(tokens[:, : int(stop.max())])  # (S, L + 1, d)
+        features: Tensor = hidden[segment, stop] * self.scale
+        return features
+
+    def train(self, mode: bool = True) -> TransformerExtractor:
+        """Switch between learning and acting; what was remembered is for other parameters then."""
+        if mode != self.training:
+            self._caches.clear()
+        return super().train(mode)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._caches.clear()
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was remembered: it belongs to a moment, not to the network."""
+        return {**self.__dict__, "_caches": Caches()}
 
 
 def holds_tokens(space: spaces.Space[Any]) -> bool:

@@ -1,0 +1,99 @@
+"""EpisodeRolloutBuffer: a rollout kept as whole episodes, each token once, for updates that read each episode once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+Array = npt.NDArray[Any]
+
+
+class Prefixes(NamedTuple):
+    """Observations of N transitions: rows of tokens, and for each transition which prefix of which row it saw."""
+
+    tokens: Tensor  # (S, L) int64, the longest prefix seen of each segment
+    segment: Tensor  # (N,) int64, a row of `tokens`
+    stop: Tensor  # (N,) int64, the column after the prefix's newest token; 0 for the empty one
+
+
+class EpisodeRolloutBuffer(RolloutBuffer):
+    """SB3's rollout buffer whose minibatches are whole segments: the steps of one episode that fell into a rollout.
+
+    All observations of an episode are prefixes of one row, so the row is kept once, and memory grows with the tokens
+    written, not with their square. Where an observation does not extend the one before it, a new segment begins; in an
+    environment whose observations never do, every step is one, and nothing is gained or lost.
+
+    The size of a minibatch is counted in transitions; it comes as near to `batch_size` as whole segments allow.
+    """
+
+    def reset(self) -> None:
+        """Forget everything."""
+        shape, self.obs_shape = self.obs_shape, (0,)  # rows are kept below instead
+        super().reset()
+        self.obs_shape = shape
+        self.segment = np.zeros((self.buffer_size, self.n_envs), np.int64)
+        self.stop = np.zeros((self.buffer_size, self.n_envs), np.int64)
+        self.tokens = np.zeros((2 * self.n_envs, *shape), np.int32)  # (capacity, L); the first `segments` are used
+        self.segments = 0
+
+    def add(
+        self, obs: Array, action: Array, reward: Array, episode_start: Array, value: Tensor, log_prob: Tensor
+    ) -> None:
+        """Add one step of all rows; `obs` is `(n, L)`."""
+        obs = np.asarray(obs, np.int32)
+        pad = int(self.observation_space.high.flat[0])  # type: ignore[attr-defined]
+        stop = ((np.arange(obs.shape[1]) + 1) * (obs != pad)).max(axis=1, initial=0)  # (n,)
+        if self.pos:
+            rows, before = self.segment[self.pos - 1], self.stop[self.pos - 1]
+            same = (obs == self.tokens[rows]) | (np.arange(obs.shape[1]) >= before[:, None])
+            begins = episode_start.astype(np.bool_) | ~same.all(axis=1)
+        else:
+            rows, begins = np.zeros(self.n_envs, np.int64), np.ones(self.n_envs, np.bool_)
+        fresh = int(np.count_nonzero(begins))
+        rows = rows.copy()
+        rows[begins] = self.segments + np.arange(fresh)
+        self.segments += fresh
+        if self.segments > len(self.tokens):
+            self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)])
+        self.tokens[rows] = obs
+        self.segment[self.pos], self.stop[self.pos] = rows, stop
+        super().add(np.zeros((self.n_envs, 0)), action, reward, episode_start, value, log_prob)
+
+    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
+        """Yield minibatches of whole segments in random order; None for one of all."""
+        assert self.full, "a rollout is read when it is full"
+        order = np.random.permutation(self.segments)  # noqa: NPY002 (SB3's buffers draw from it)
+        place = np.empty_like(order)
+        place[order] = np.arange(self.segments)  # segment -> its place in the random order
+        places = place[self.segment.reshape(-1)]  # (N,) of each transition
+        transitions = np.argsort(places, kind="stable")
+        ends = np.bincount(places, minlength=self.segments).cumsum()  # (S,) transitions up to each place
+        minibatches = 1 if batch_size is None else max(1, round(len(places) / batch_size))
+        middles = ends - np.diff(ends, prepend=0) / 2
+        cuts = np.searchsorted(middles, np.arange(1, minibatches) * len(places) / minibatches)
+        for first, last in zip([0, *cuts], [*cuts, self.segments]):
+            if first < last:
+                chosen = transitions[ends[first - 1] if first else 0 : ends[last - 1]]
+                yield self._minibatch(order[first:last], places[chosen] - first, chosen)
+
+    def _minibatch(self, segments: Array, local: Array, transitions: Array) -> RolloutBufferSamples:
+        """Return some segments with their transitions, numbered `step * n_envs + row`."""
+
+        def tensor(values: Array) -> Tensor:
+            return torch.as_tensor(values.reshape(-1, *values.shape[2:])[transitions], device=self.device)
+
+        tokens = torch.as_tensor(self.tokens[segments], dtype=torch.long, device=self.device)
+        prefixes = Prefixes(tokens, torch.as_tensor(local, device=self.device), tensor(self.stop))
+        parts = self.actions, self.values, self.log_probs, self.advantages, self.returns
+        return RolloutBufferSamples(prefixes, *map(tensor, parts))  # type: ignore[arg-type]
+
+    def _get_samples(self, batch_inds: Array, env: VecNormalize | None = None) -> RolloutBufferSamples:
+        raise NotImplementedError("whole episodes are read by get()")

@@ -1,0 +1,183 @@
+"""PrefixCache: keys and values of rows' prefixes, so that a transformer reads only the tokens that are new."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .transformer import Block, CausalTransformer
+
+
+class PrefixCache:
+    """What a transformer has computed for n rows of tokens, recognised by what the rows hold.
+
+    A row that extends the prefix remembered for it, by any number of tokens, costs the new tokens alone; any other row
+    is read anew. Rows need nothing in common: prompts and completions may have all lengths. Keys and values stand in
+    the order of a row's tokens, behind the learned first vector's, whatever columns the tokens have.
+
+    It holds for the parameters that it was made with; whoever changes them throws it away. Nothing here has gradients.
+
+    Args:
+        transformer: whose.
+        rows: n.
+    """
+
+    def __init__(self, transformer: CausalTransformer, rows: int) -> None:
+        self.transformer = transformer
+        weight = transformer.token.weight
+        blocks: list[Block] = list(transformer.blocks)  # type: ignore[arg-type]
+        width, heads = transformer.position.num_embeddings - 1, blocks[0].attention.n_heads
+        shape = rows, heads, width + 1, weight.shape[1] // heads
+        self._blocks = [_CachedBlock(block, weight.new_zeros(shape), weight.new_zeros(shape)) for block in blocks]
+        self._columns = torch.arange(width, device=weight.device)
+        self._slots = torch.arange(width + 1, device=weight.device)
+        self._rows = torch.arange(rows, device=weight.device)
+        self.tokens = torch.full((rows, width), transformer.pad, device=weight.device)  # (n, L) remembered
+        self.count = torch.zeros(rows, dtype=torch.long, device=weight.device)  # (n,) tokens remembered
+        self.stop = torch.zeros_like(self.count)  # (n,) the column after the newest
+        begin = (transformer.begin + transformer.position.weight[0]).expand(rows, 1, -1)
+        self.hidden = self._extend(begin, None, self.count, self.count)  # (n, d) of each row's whole prefix
+        self._empty = self.hidden[:1].clone()  # (1, d) of the empty prefix
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    def serves(self, tokens: Tensor) -> Tensor:
+        """Return how many of each row's tokens are remembered, `(n,)`; 0 where the row is another one."""
+        same = (tokens == self.tokens) | (self._columns >= self.stop[:, None])  # (n, L)
+        return self.count * same.all(dim=1)
+
+    def read(self, tokens: Tensor, known: Tensor) -> Tensor:
+        """Return the hidden vector of each row's whole prefix, `(n, d)`.
+
+        Args:
+            tokens: `(n, L)` ids, pads before and after.
+            known: what `serves` returned for them.
+        """
+        real = tokens != self.transformer.pad
+        count = real.sum(dim=1)
+        stop = ((self._columns + 1) * real).amax(dim=1)  # (n,)
+        new = count - known
+        least, most = new.aminmax()
+        if least == most == 1:  # the fast path: every row has written one token
+            newest = tokens.gather(1, stop[:, None] - 1)  # (n, 1)
+            hidden = self._extend(self._embed(newest, count[:, None], stop[:, None] - 1), None, count, count)
+        else:
+            hidden = self.hidden.clone()
+            hidden[count == 0] = self._empty
+            for rows in ((new == 1).nonzero().flatten(), (new > 1).nonzero().flatten()):
+                if len(rows):
+                    hidden[rows] = self._catch_up(tokens[rows], rows, count[rows], known[rows], stop[rows])
+        self.tokens, self.count, self.stop, self.hidden = tokens, count, stop, hidden
+        return hidden
+
+    def _catch_up(self, tokens: Tensor, rows: Tensor, count: Tensor, known: Tensor, stop: Tensor) -> Tensor:
+        """Read tokens `known` to `count` of some rows, `(r, d)`; a row's block may end in tokens that mean nothing."""
+        new = torch.arange(1, int((count - known).max()) + 1, device=tokens.device)
+        order = (known[:, None] + new).clamp(max=len(self._columns))  # (r, m) 1 for a row's first token
+        place = ((stop - count)[:, None] + order - 1).clamp(max=len(self._columns) - 1)
+        ids = tokens.gather(1, place)
+        ids = ids.masked_fill(ids == self.transformer.pad, 0)
+        return self._extend(self._embed(ids, order, place), rows, known + 1, count)
+
+    def _embed(self, ids: Tensor, order: Tensor, columns: Tensor) -> Tensor:
+        """Return `(r, m, d)` of tokens `(r, m)` that stand at these places of their rows."""
+        x = self.transformer.token(ids) + self.transformer.position(order)
+        out: Tensor = x if self.transformer.column is None else x + self.transformer.column(columns)
+        return out
+
+    def _extend(self, x: Tensor, rows: Tensor | None, first: Tensor, last: Tensor) -> Tensor:
+        """Read new tokens behind the prefixes that are remembered.
+
+        Args:
+            x: `(r, m, d)` embedded tokens.
+            rows: `(r,)` which rows; None for all.
+            first: `(r,)` the slot of each row's first new token.
+            last: `(r,)` the slot of its newest one.
+
+        Returns:
+            `(r, d)` the hidden vectors of the newest tokens.
+        """
+        slots = first[:, None] + torch.arange(x.shape[1], device=x.device)  # (r, m)
+        slots = slots.clamp(max=len(self._slots) - 1)
+        end = int(slots.max()) + 1
+        unseen = self._slots[:end] > slots[:, None, :, None]  # (r, 1, m, end)
+        at = self._rows if rows is None else rows
+        for block in self._blocks:
+            x = block(x, at, slots, unseen, whole=rows is None)
+        out: Tensor = self.transformer.norm(x[torch.arange(len(x), device=x.device), last - first])
+        return out
+
+
+class Caches:
+    """The two caches used last, chosen by what their rows hold, so that an evaluation in between costs nothing."""
+
+    def __init__(self) -> None:
+        self._held: list[PrefixCache] = []  # the one used last comes last
+        self._version = -1
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._held.clear()
+
+    @torch.no_grad()
+    def read(self, transformer: CausalTransformer, tokens: Tensor) -> Tensor:
+        """Return the hidden vector of each row's whole prefix, `(n, d)`, reading as little as possible."""
+        version = sum(parameter._version for parameter in transformer.parameters())
+        if version != self._version:
+            self.clear()
+            self._version = version
+        fitting = [cache for cache in self._held if len(cache) == len(tokens)]
+        served = [(cache, cache.serves(tokens)) for cache in fitting]
+        best = max(served, key=lambda pair: int(pair[1].sum()), default=None)
+        if best is None or not best[1].any():  # nothing known: take the place of the one not used for longest
+            best = self._fresh(transformer, tokens, served)
+        cache, known = best
+        self._held = [*(other for other in self._held if other is not cache), cache][-2:]
+        return cache.read(tokens, known)
+
+    def _fresh(
+        self, transformer: CausalTransformer, tokens: Tensor, served: list[tuple[PrefixCache, Tensor]]
+    ) -> tuple[PrefixCache, Tensor]:
+        if len(self._held) == 2 and len(served) and served[0][0] is self._held[0]:
+            return served[0]  # of the same size: its memory serves again
+        cache = PrefixCache(transformer, len(tokens))
+        return cache, torch.zeros_like(cache.count)
+
+
+class _CachedBlock:
+    """One block over new tokens, with the keys and values of all before them."""
+
+    def __init__(self, block: Block, keys: Tensor, values: Tensor) -> None:
+        self.block, self.keys, self.values = block, keys, values  # (n, h, L + 1, d_k)
+        projections = (block.attention.query, block.attention.key, block.attention.value)
+        self.weight = torch.cat([p.weight for p in projections])  # (3 d, d): one product instead of three
+        self.bias = torch.cat([p.bias for p in projections])
+
+    def __call__(self, x: Tensor, rows: Tensor, slots: Tensor, unseen: Tensor, whole: bool) -> Tensor:
+        """Return `(r, m, d)`.
+
+        Args:
+            x: `(r, m, d)`.
+            rows: `(r,)` whose keys and values.
+            slots: `(r, m)` where the new ones go.
+            unseen: `(r, 1, m, end)`, True where a token must not look.
+            whole: whether the rows are all rows, in order.
+        """
+        block, (r, m, d) = self.block, x.shape
+        heads, end = block.attention.n_heads, unseen.shape[-1]
+        projected = nn.functional.linear(block.norm_attention(x), self.weight, self.bias)
+        q, k, v = projected.view(r, m, 3, heads, d // heads).unbind(2)  # (r, m, h, d_k)
+        self.keys[rows[:, None], :, slots] = k
+        self.values[rows[:, None], :, slots] = v
+        keys, values = self.keys[:, :, :end], self.values[:, :, :end]  # (n, h, end, d_k)
+        if not whole:
+            keys, values = keys[rows], values[rows]
+        scores = q.transpose(1, 2) @ keys.transpose(-2, -1) / math.sqrt(d // heads)  # (r, h, m, end)
+        weights = scores.masked_fill_(unseen, float("-inf")).softmax(dim=-1)
+        read = (weights @ values).transpose(1, 2).reshape(r, m, d)
+        x = x + block.share * block.attention.output(read)
+        out: Tensor = x + block.share * block.feed_forward(block.norm_feed_forward(x))
+        return out
