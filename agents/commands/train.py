@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,7 +40,14 @@ def train(
     from textgym.errors import InvalidSetting, require_positive
     from textgym.registration import env_spec
 
-    given = {"env": id, "agent": agent, "steps": steps, "seed": seed, "n_envs": n_envs}
+    # a module before the id is imported, and not named in what is kept; a file's id has none
+    given = {
+        "env": None if id is None else env_spec(id).id,
+        "agent": agent,
+        "steps": steps,
+        "seed": seed,
+        "n_envs": n_envs,
+    }
     asked = {name: value for name, value in given.items() if value is not None}
     if checkpoint_every is not None:
         require_positive(checkpoint_every=checkpoint_every)
@@ -57,22 +64,26 @@ def train(
             )
         training.resume(resume, agent, steps, device, checkpoint_every, texts)
         return
-    layers = {**(read_yaml(config) if config else {}), **asked}
+    wanted = {**(read_yaml(config) if config else {}), **asked}
     if env:
-        layers["env_kwargs"] = {**layers.get("env_kwargs", {}), **parse_settings(env)}
-    if layers.get("env") is None:
-        raise InvalidSetting(
-            "no environment was named: textgym train TextGen-v0, or one in --config. See textgym list."
-        )
-    for name in ("steps", "n_envs"):
-        if name in layers:
-            if isinstance(layers[name], float) and layers[name].is_integer():  # steps: 1e5
-                layers[name] = int(layers[name])
-            require_positive(**{name: layers[name]})
-    if id is not None:
-        layers["env"] = env_spec(id).id  # its module was imported; a run must not name it
-    plan = training.plan(layers, parse_settings(set_, dotted=True))
+        wanted["env_kwargs"] = {**(wanted.get("env_kwargs") or {}), **parse_settings(env)}
+    plan = training.plan(_counted(wanted), parse_settings(set_, dotted=True))
     if explain:
         training.explain(plan)
         return
     training.train(plan, out, device, overwrite, checkpoint_every, texts)
+
+
+def _counted(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return what is wanted with whole numbers of steps and rows; YAML reads 1e5 as none."""
+    from textgym.errors import InvalidSetting, require_positive
+
+    if wanted.get("env") is None:
+        raise InvalidSetting(
+            "no environment was named: textgym train TextGen-v0, or one in --config. See textgym list."
+        )
+    counts: dict[str, Any] = {name: wanted[name] for name in ("steps", "n_envs") if name in wanted}
+    for name, count in counts.items():
+        counts[name] = int(count) if isinstance(count, float) and count.is_integer() else count
+    require_positive(**counts)
+    return {**wanted, **counts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -114,3 +115,56 @@ def test_an_environment_of_the_users_own_is_trained_and_evaluated(textgym: Run, 
     finally:
         gymnasium.registry.pop("Own/Word-v0", None)
         sys.modules.pop("own_words", None)
+
+
+def test_a_file_may_say_all_that_the_command_line_may(textgym: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("env: TextGen-v0\nagent: q-learning\nsteps: 1e3\nalpha: 1e-1\nn_envs: 2\n")
+    status, _, err = textgym("train", "--config", "run.yaml", "--env", "target=ba", "--seed", "4", "--out", "run")
+    assert (status, err) == (0, "")
+    config = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
+    assert (config["steps"], config["n_envs"], config["seed"]) == (1000, 2, 4)
+    assert (config["settings"]["alpha"], config["env_kwargs"]) == (0.1, {"target": "ba"})
+    again = textgym("train", "--config", "run/config.json", "--out", "again")
+    assert again[0] == 0
+    policies = [(tmp_path / name / "policy.safetensors").read_bytes() for name in ("run", "again")]
+    assert policies[0] == policies[1]
+
+
+def test_no_module_is_imported_by_a_name_in_a_file(textgym: Run, tmp_path: Path) -> None:
+    (tmp_path / "trap_of_a_file.py").write_text("raise SystemExit('sprung')")
+    (tmp_path / "run.yaml").write_text('env: "trap_of_a_file:TextGen-v0"\n')
+    status, _, err = textgym("train", "--config", "run.yaml")
+    assert status == 1
+    assert "names code to import" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "learnig_rate=1"), "Did you mean 'learning_rate'"),
+        (("--set", "policy.d_modell=8"), "Did you mean 'policy.d_model'"),
+        (("--set", "batch_size=fast"), "ppo: batch_size='fast' is refused"),
+        (("--steps", "0"), "InvalidSize: steps=0"),
+        (("--n-envs", "0"), "InvalidSize: n_envs=0"),
+        (("--checkpoint-every", "0"), "InvalidSize: checkpoint_every=0"),
+        (("--agent", "pp0"), "Did you mean 'ppo'"),
+        (("--config", "missing.yaml"), "missing.yaml"),
+        (("--resume", "nowhere"), "goes on with what the run says"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    arguments: tuple[str, ...], message: str, textgym: Run, tmp_path: Path
+) -> None:
+    status, _, err = textgym("train", "TextGen-v0", "--out", "run", *arguments)
+    assert status == 1
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_explain_says_every_setting_and_why(textgym: Run, tmp_path: Path) -> None:
+    status, out, _ = textgym("train", "TextGen-v0", "--explain", "--set", "policy.d_model=32", "--out", "run")
+    assert status == 0
+    assert re.search(r"policy\.d_model +32 +the width of .*\n +given\n", out)
+    assert re.search(r"reward_scale +0\.333333 .*\n +the largest of 512 random returns, 3, becomes 1\n", out)
+    assert not (tmp_path / "run").exists()
