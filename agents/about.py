@@ -11,22 +11,20 @@ from typing import Any
 from textgym import Task
 
 from .config import Config
-from .making import make_vec_env
 from .state import env_of
 
 PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "numpy", "safetensors")
 
 
 def about(config: Config, agent: Any) -> dict[str, Any]:
-    """Return what a manifest says of a run; the agent is None where none has been made yet."""
-    env = make_vec_env(config.env or "", 1, **config.env_kwargs) if agent is None else env_of(agent)
+    """Return what a manifest says of an agent's run."""
     return {
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "env": config.env,
         "env_kwargs": config.env_kwargs,
         "seed": config.seed,
         "steps": getattr(agent, "num_timesteps", 0),
-        **environment(env),
+        **environment(env_of(agent)),
     }
 
 

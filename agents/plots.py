@@ -14,9 +14,9 @@ import numpy.typing as npt
 from textgym.errors import InvalidSetting
 
 from .config import Config
-from .folder import read_files, read_json
 from .layers import flat
-from .metrics import COLUMNS, read_metrics
+from .metrics import COLUMNS
+from .runs import read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,13 +63,11 @@ def plot(runs: Sequence[str | Path], column: str = "return") -> Figure:
 
 
 def _read(run: Path, column: str) -> tuple[Config, Curve]:
-    _, files = read_files(run)
-    config = Config.read(read_json(files["config.json"], run / "config.json"), "config.json")
-    rows = read_metrics(files["metrics.csv"].decode()) if "metrics.csv" in files else []
-    points = [(row["step"], row[column]) for row in rows if row[column] is not None]
+    found = read_run(run)
+    points = [(row["step"], row[column]) for row in found.metrics if row[column] is not None]
     if not points:
         raise InvalidSetting(f"{run} has noted no {column}; its agent has none, or the run has learned nothing yet.")
-    return config, np.array(points, np.float64).T
+    return found.config, np.array(points, np.float64).T
 
 
 def _draw(axes: Any, name: str, curves: list[Curve]) -> None:

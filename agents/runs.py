@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -24,8 +25,9 @@ from .device import check_device
 from .folder import holds_run, read_files, read_json, write_files
 from .layers import nested
 from .making import make_vec_env
+from .metrics import Row, read_metrics
 from .settings import TransformerSettings
-from .state import env_of, get_state, parameters, set_parameters, set_state
+from .state import continues_exactly, env_of, get_state, parameters, set_parameters, set_state
 from .table import AGENTS, RUNTIME, Made, make
 from .trees import as_array, pack, unpack
 from .vec_env import bridge_of, name_of
@@ -159,9 +161,9 @@ def save(
     write_files(folder, files, about(config, agent))
 
 
-def begin(folder: Path, config: Config) -> None:
+def begin(agent: Any, folder: Path, config: Config) -> None:
     """Write a run that has not learned anything yet, so that a kill before the first checkpoint loses no settings."""
-    write_files(folder, {"config.json": _json(config.model_dump())}, about(config, None))
+    write_files(folder, {"config.json": _json(config.model_dump())}, about(config, agent))
 
 
 def read_config(folder: str | Path) -> Config:
@@ -171,17 +173,38 @@ def read_config(folder: str | Path) -> Config:
         FileNotFoundError: no run is there.
         InvalidSetting: the run is damaged, or of a newer format.
     """
-    return _read(Path(folder))[0]
+    return read_run(Path(folder)).config
 
 
-def _read(folder: Path) -> tuple[Config, dict[str, Any], dict[str, bytes]]:
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, read once: a whole set of files, whoever writes there meanwhile."""
+
+    folder: Path
+    config: Config
+    manifest: dict[str, Any]
+    files: dict[str, bytes]
+
+    @property
+    def learned(self) -> bool:
+        """Whether it holds parameters; without them it has only begun."""
+        return "policy.safetensors" in self.files and "state.json" in self.files
+
+    @property
+    def metrics(self) -> list[Row]:
+        """The rows of `metrics.csv`."""
+        return read_metrics(self.files["metrics.csv"].decode()) if "metrics.csv" in self.files else []
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's files and configuration; raises as `read_config` does."""
     manifest, files = read_files(folder)
     path = folder / "config.json"
     with _refusing(f"{path} is no run's configuration"):
         config = Config.read(read_json(files["config.json"], path), "config.json")
         if runtime := nested(config.settings).keys() & {*RUNTIME}:  # a place to write to might be among them
             raise InvalidSetting(f"{sorted(runtime)} are no settings of an agent")
-    return config, manifest, files
+    return Run(folder, config, manifest, files)
 
 
 @contextmanager
@@ -214,10 +237,15 @@ def load(folder: str | Path, env: Any = None, agent: str | None = None, device: 
             environment's, vocabulary's or agent's, and which field differs; or the agent's own code was not named.
         UnknownName: the environment or the agent is not registered here.
     """
-    folder, device, continue_env = Path(folder), check_device(device), env is None
-    config, manifest, files = _read(folder)
+    return restore(read_run(Path(folder)), env, agent, device)[0]
+
+
+def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "auto") -> tuple[Any, bool]:
+    """Return a run's agent as `load` does, and whether its whole state was there, so that it can go on exactly."""
+    device, continue_env = check_device(device), env is None
+    folder, config, manifest, files = run.folder, run.config, run.manifest, run.files
     check_agent(folder, config, agent)
-    if "policy.safetensors" not in files or "state.json" not in files:
+    if not run.learned:
         raise InvalidSetting(f"{folder} holds a run that has learned nothing yet. `textgym train --resume` begins it.")
     with _refusing(f"{folder} holds no run's parameters and state"):
         learned = from_bytes(files["policy.safetensors"])
@@ -235,7 +263,7 @@ def load(folder: str | Path, env: Any = None, agent: str | None = None, device: 
     with _refusing(f"{folder} does not hold this agent's parameters and state"):
         set_parameters(made, learned)
         set_state(made, state, continue_env=continue_env)
-    return made
+    return made, held is not None and continues_exactly(made)
 
 
 def check_agent(folder: Path, config: Config, agent: str | None) -> None:

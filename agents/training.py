@@ -16,14 +16,12 @@ from textgym.errors import InvalidSetting
 from .config import Config
 from .device import check_device
 from .evaluation import evaluate
-from .folder import read_files, read_json
 from .keeper import Keeper
 from .layers import merged, nested
 from .making import make_vec_env
-from .metrics import Metrics, Row, read_metrics
+from .metrics import Metrics
 from .recipe import Recipe
-from .runs import begin, check_agent, check_free, check_saveable, config_of, load, read_config, save
-from .state import continues_exactly
+from .runs import begin, check_agent, check_free, check_saveable, config_of, read_run, restore, save
 from .table import AGENTS, load_agent, make
 from .watch import Watch
 
@@ -81,7 +79,7 @@ def train(
     if out is not None:
         check_saveable(agent)
         shutil.rmtree(_logs(out), ignore_errors=True)
-        begin(out, config_of(agent).model_copy(update={"steps": config.steps}))
+        begin(agent, out, config_of(agent).model_copy(update={"steps": config.steps}))
     metrics = Metrics(config.steps, tensorboard=None if out is None else _logs(out))
     _learn(agent, config, Keeper(out, metrics, checkpoint_every), texts)
 
@@ -99,19 +97,15 @@ def resume(
     Raises:
         InvalidSetting: the run cannot be continued exactly.
     """
-    _, files = read_files(folder)
-    config, rows = read_config(folder), list[Row]()
-    if steps is not None:
-        config = config.model_copy(update={"steps": steps})
-    if "policy.safetensors" in files:
-        learner = load(folder, agent=agent, device=device)
-        known = read_json(files["state.json"], folder / "state.json")["exact"]
-        if not known or not continues_exactly(learner):
+    run = read_run(folder)
+    config = run.config if steps is None else run.config.model_copy(update={"steps": steps})
+    if run.learned:
+        learner, exact = restore(run, agent=agent, device=device)
+        if not exact:
             raise InvalidSetting(
                 f"{folder} cannot be continued exactly: {config.agent} or its environment has no `get_state` and "
                 "`set_state`, or it was interrupted in mid-update. agents.load(DIR) reads it and learns on anew."
             )
-        rows = read_metrics(files["metrics.csv"].decode()) if "metrics.csv" in files else []
     else:  # it was stopped before it had learned anything
         check_agent(folder, config, agent)
         learner = _fresh(config, device)
@@ -119,7 +113,7 @@ def resume(
     if done >= config.steps:
         print(f"{folder} has made {done} steps of {config.steps}. --steps {2 * done} would go on to twice as many.")
         return
-    metrics = Metrics(config.steps, rows, _logs(folder))
+    metrics = Metrics(config.steps, run.metrics, _logs(folder))
     _learn(learner, config, Keeper(folder, metrics, checkpoint_every), texts)
 
 

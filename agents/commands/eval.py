@@ -22,16 +22,16 @@ def evaluate(
 ) -> None:
     """Show a run's mean return, success rate and sample completions."""
     from .. import evaluation, runs
-    from ..folder import read_files
 
     if module is not None:
         importlib.import_module(module)
-    loaded, config = runs.load(run, agent=agent, device=device), runs.read_config(run)
+    found = runs.read_run(run)
+    loaded, config = runs.restore(found, agent=agent, device=device)[0], found.config
     result = evaluation.evaluate(loaded, config.task(), episodes, deterministic=not sample, seed=seed)
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return
-    steps = read_files(run)[0]["steps"]
+    steps = found.manifest.get("steps")
     how = "sampled" if sample else "greedy"
     print(f"{config.env}, {config.agent}, {steps} steps, {how}, {episodes} episodes")
     print(f"mean return   {result.mean_return:.3f}")

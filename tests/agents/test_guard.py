@@ -10,34 +10,17 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from guarded import DEEP, PLAIN, agent_of, plain
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
-from stable_baselines3 import A2C, DQN, PPO, SAC
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents import Config, SB3VecEnv, load, make, make_vec_env, save
+from agents import Config, SB3VecEnv, load, save
 from agents.folder import read_files
 from agents.guard import FiniteGuard, _all_finite
 from agents.training import train
 from textgym.errors import InvalidReward, NotFinite
-
-TINY = {"policy.d_model": 8, "policy.n_layers": 1, "policy.n_heads": 1}
-SHORT = {"ppo": {"n_steps": 8, "batch_size": 16}, "dqn": {"learning_starts": 16}, "a2c": {}, "reinforce": {}}
-DEEP = sorted(SHORT)
-PLAIN: dict[type[BaseAlgorithm], dict[str, Any]] = {
-    PPO: {"n_steps": 8, "batch_size": 16},
-    A2C: {},
-    DQN: {"learning_starts": 16, "train_freq": 1},
-}
-
-
-def agent_of(name: str, **settings: Any) -> Any:
-    env = make_vec_env("TextGen-v0", 4, seed=0)
-    return make(name, env, seed=0, device="cpu", **TINY, **SHORT[name], **settings)
-
-
-def plain(kind: type[BaseAlgorithm], **settings: Any) -> Any:
-    return kind("MlpPolicy", make_vec_env("TextGen-v0", 4, seed=0), device="cpu", seed=0, **PLAIN[kind], **settings)
 
 
 class Poison(BaseCallback):

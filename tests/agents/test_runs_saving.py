@@ -145,7 +145,8 @@ def test_a_full_disk_is_one_error_and_the_run_that_was_there_loads(
 
 
 def test_a_run_that_has_begun_says_how_to_go_on(tmp_path: Path) -> None:
-    begin(tmp_path, config_of(learner(0)))
+    agent = learner(0)
+    begin(agent, tmp_path, config_of(agent))
     assert content(tmp_path).keys() == {"config.json", "manifest.json"}
     assert read_config(tmp_path).agent == "q-learning"
     with pytest.raises(InvalidSetting, match=r"has learned nothing yet\. `textgym train --resume` begins it"):
