@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import Field
 from stable_baselines3 import A2C
 
-from .deep import deep_arguments, discount
+from .collecting import Collecting
+from .deep import discount, on_policy_arguments
 from .guard import Guarded
 from .probe import Probe
 from .recipe import Recipe
@@ -27,7 +28,7 @@ class A2CSettings(DeepSettings):
     normalize_advantage: bool = Field(False, description="whether a rollout's advantages get mean 0, deviation 1")
 
 
-class GuardedA2C(Guarded, A2C):
+class GuardedA2C(Guarded, Collecting, A2C):
     """Stable-Baselines3's A2C with a `FiniteGuard`."""
 
 
@@ -44,7 +45,7 @@ def choose(seen: Probe, given: A2CSettings) -> Mapping[str, Choice]:
 
 def build(env: Any, settings: A2CSettings, **runtime: Any) -> GuardedA2C:
     """Return Stable-Baselines3's A2C, the synchronous form of A3C (Mnih et al., 2016), with Adam."""
-    arguments = deep_arguments(env, settings, ortho_init=False)
+    arguments = on_policy_arguments(env, settings)
     return GuardedA2C(**arguments, use_rms_prop=False, **runtime)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,10 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from .categorical import packed, unpacked
+from .prefixes import Prefixes, extends, lengths
+
 Array = npt.NDArray[Any]
-
-
-class Prefixes(NamedTuple):
-    """Observations of N transitions: rows of tokens, and for each transition which prefix of which row it saw."""
-
-    tokens: Tensor  # (S, L) int64, the longest prefix seen of each segment
-    segment: Tensor  # (N,) int64, a row of `tokens`
-    stop: Tensor  # (N,) int64, the column after the prefix's newest token; 0 for the empty one
 
 
 class EpisodeRolloutBuffer(RolloutBuffer):
@@ -40,31 +35,51 @@ class EpisodeRolloutBuffer(RolloutBuffer):
         super().reset()
         self.obs_shape = shape
         self.segment = np.zeros((self.buffer_size, self.n_envs), np.int64)
-        self.stop = np.zeros((self.buffer_size, self.n_envs), np.int64)
+        self.length = np.zeros((self.buffer_size, self.n_envs), np.int64)
         self.tokens = np.zeros((2 * self.n_envs, *shape), np.int32)  # (capacity, L); the first `segments` are used
         self.segments = 0
+        self.masks: Array | None = None  # (buffer_size, n_envs, ceil(size / 8)) uint8, where actions are masked
+        self._stop = np.zeros(self.n_envs, np.int64)  # (n,) the column after each row's newest token
 
     def add(
-        self, obs: Array, action: Array, reward: Array, episode_start: Array, value: Tensor, log_prob: Tensor
+        self,
+        obs: Array,
+        action: Array,
+        reward: Array,
+        episode_start: Array,
+        value: Tensor,
+        log_prob: Tensor,
+        masks: Array | None = None,
     ) -> None:
-        """Add one step of all rows; `obs` is `(n, L)`."""
+        """Add one step of all rows.
+
+        Args:
+            obs: `(n, L)`.
+            action: `(n, 1)`.
+            reward: `(n,)`.
+            episode_start: `(n,)`, whether this is an episode's first step.
+            value: `(n, 1)`.
+            log_prob: `(n,)`.
+            masks: `(n, size)` bool, the actions that could be taken; None for all.
+        """
         obs = np.asarray(obs, np.int32)
-        pad = int(self.observation_space.high.flat[0])  # type: ignore[attr-defined]
-        stop = ((np.arange(obs.shape[1]) + 1) * (obs != pad)).max(axis=1, initial=0)  # (n,)
+        length, stop = lengths(obs, self.observation_space)
         if self.pos:
-            rows, before = self.segment[self.pos - 1], self.stop[self.pos - 1]
-            same = (obs == self.tokens[rows]) | (np.arange(obs.shape[1]) >= before[:, None])
-            begins = episode_start.astype(np.bool_) | ~same.all(axis=1)
+            rows = self.segment[self.pos - 1].copy()
+            begins = episode_start.astype(np.bool_) | ~extends(obs, self.tokens[rows], self._stop)
         else:
             rows, begins = np.zeros(self.n_envs, np.int64), np.ones(self.n_envs, np.bool_)
-        fresh = int(np.count_nonzero(begins))
-        rows = rows.copy()
-        rows[begins] = self.segments + np.arange(fresh)
-        self.segments += fresh
-        if self.segments > len(self.tokens):
-            self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)])
+        if fresh := int(np.count_nonzero(begins)):
+            rows[begins] = self.segments + np.arange(fresh)
+            self.segments += fresh
+            if self.segments > len(self.tokens):
+                self.tokens = np.concatenate([self.tokens, np.zeros_like(self.tokens)])
         self.tokens[rows] = obs
-        self.segment[self.pos], self.stop[self.pos] = rows, stop
+        self.segment[self.pos], self.length[self.pos], self._stop = rows, length, stop
+        if masks is not None:
+            if self.masks is None:
+                self.masks = np.full((self.buffer_size, self.n_envs, -(-masks.shape[1] // 8)), 255, np.uint8)
+            self.masks[self.pos] = packed(masks)
         super().add(np.zeros((self.n_envs, 0)), action, reward, episode_start, value, log_prob)
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
@@ -91,7 +106,11 @@ class EpisodeRolloutBuffer(RolloutBuffer):
             return torch.as_tensor(values.reshape(-1, *values.shape[2:])[transitions], device=self.device)
 
         tokens = torch.as_tensor(self.tokens[segments], dtype=torch.long, device=self.device)
-        prefixes = Prefixes(tokens, torch.as_tensor(local, device=self.device), tensor(self.stop))
+        masks = None
+        if self.masks is not None:
+            bits = self.masks.reshape(-1, self.masks.shape[-1])[transitions]
+            masks = unpacked(bits, int(self.action_space.n), self.device)  # type: ignore[attr-defined]
+        prefixes = Prefixes(tokens, torch.as_tensor(local, device=self.device), tensor(self.length), masks)
         parts = self.actions, self.values, self.log_probs, self.advantages, self.returns
         return RolloutBufferSamples(prefixes, *map(tensor, parts))  # type: ignore[arg-type]
 

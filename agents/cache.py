@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .transformer import Block, CausalTransformer
 
@@ -37,8 +37,7 @@ class PrefixCache:
         self.tokens = torch.full((rows, width), transformer.pad, device=weight.device)  # (n, L) remembered
         self.count = torch.zeros(rows, dtype=torch.long, device=weight.device)  # (n,) tokens remembered
         self.stop = torch.zeros_like(self.count)  # (n,) the column after the newest
-        begin = (transformer.begin + transformer.position.weight[0]).expand(rows, 1, -1)
-        self.hidden = self._extend(begin, None, self.count, self.count)  # (n, d) of each row's whole prefix
+        self.hidden = self._step(transformer.first().expand(rows, -1), 0)  # (n, d) of each row's whole prefix
         self._empty = self.hidden[:1].clone()  # (1, d) of the empty prefix
 
     def __len__(self) -> int:
@@ -60,17 +59,22 @@ class PrefixCache:
         count = real.sum(dim=1)
         stop = ((self._columns + 1) * real).amax(dim=1)  # (n,)
         new = count - known
-        least, most = new.aminmax()
+        (least, shortest), (most, longest) = torch.stack([new, count], dim=1).aminmax(dim=0)
         if least == most == 1:  # the fast path: every row has written one token
-            newest = tokens.gather(1, stop[:, None] - 1)  # (n, 1)
-            hidden = self._extend(self._embed(newest, count[:, None], stop[:, None] - 1), None, count, count)
+            newest = tokens.gather(1, stop[:, None] - 1)[:, 0]  # (n,)
+            x = self._embed(newest, count, stop - 1)  # (n, d)
+            if shortest == longest:
+                hidden = self._step(x, int(longest))
+            else:
+                hidden = self._extend(x[:, None], None, count, count)
         else:
             hidden = self.hidden.clone()
             hidden[count == 0] = self._empty
             for rows in ((new == 1).nonzero().flatten(), (new > 1).nonzero().flatten()):
                 if len(rows):
                     hidden[rows] = self._catch_up(tokens[rows], rows, count[rows], known[rows], stop[rows])
-        self.tokens, self.count, self.stop, self.hidden = tokens, count, stop, hidden
+        self.tokens.copy_(tokens)  # not kept itself: it may be somebody's buffer
+        self.count, self.stop, self.hidden = count, stop, hidden
         return hidden
 
     def _catch_up(self, tokens: Tensor, rows: Tensor, count: Tensor, known: Tensor, stop: Tensor) -> Tensor:
@@ -83,9 +87,17 @@ class PrefixCache:
         return self._extend(self._embed(ids, order, place), rows, known + 1, count)
 
     def _embed(self, ids: Tensor, order: Tensor, columns: Tensor) -> Tensor:
-        """Return `(r, m, d)` of tokens `(r, m)` that stand at these places of their rows."""
+        """Return `(..., d)` of tokens `(...)` that stand at these places of their rows."""
         x = self.transformer.token(ids) + self.transformer.position(order)
         out: Tensor = x if self.transformer.column is None else x + self.transformer.column(columns)
+        return out
+
+    def _step(self, x: Tensor, slot: int) -> Tensor:
+        """Read one new token of each row, `(n, d)`, all in one slot; return their hidden vectors, `(n, d)`."""
+        x = x[:, None]
+        for block in self._blocks:
+            x = block.step(x, slot)
+        out: Tensor = self.transformer.norm(x[:, 0])
         return out
 
     def _extend(self, x: Tensor, rows: Tensor | None, first: Tensor, last: Tensor) -> Tensor:
@@ -106,15 +118,20 @@ class PrefixCache:
         unseen = self._slots[:end] > slots[:, None, :, None]  # (r, 1, m, end)
         at = self._rows if rows is None else rows
         for block in self._blocks:
-            x = block(x, at, slots, unseen, whole=rows is None)
+            x = block.extend(x, at, slots, unseen, whole=rows is None)
         out: Tensor = self.transformer.norm(x[torch.arange(len(x), device=x.device), last - first])
         return out
 
 
 class Caches:
-    """The two caches used last, chosen by what their rows hold, so that an evaluation in between costs nothing."""
+    """The caches used last, chosen by what their rows hold, so that an evaluation in between costs nothing.
 
-    def __init__(self) -> None:
+    Args:
+        most: how many are kept.
+    """
+
+    def __init__(self, most: int = 2) -> None:
+        self.most = most
         self._held: list[PrefixCache] = []  # the one used last comes last
         self._version = -1
 
@@ -129,19 +146,18 @@ class Caches:
         if version != self._version:
             self.clear()
             self._version = version
-        fitting = [cache for cache in self._held if len(cache) == len(tokens)]
-        served = [(cache, cache.serves(tokens)) for cache in fitting]
+        served = [(cache, cache.serves(tokens)) for cache in self._held if len(cache) == len(tokens)]
         best = max(served, key=lambda pair: int(pair[1].sum()), default=None)
         if best is None or not best[1].any():  # nothing known: take the place of the one not used for longest
             best = self._fresh(transformer, tokens, served)
         cache, known = best
-        self._held = [*(other for other in self._held if other is not cache), cache][-2:]
+        self._held = [*(other for other in self._held if other is not cache), cache][-self.most :]
         return cache.read(tokens, known)
 
     def _fresh(
         self, transformer: CausalTransformer, tokens: Tensor, served: list[tuple[PrefixCache, Tensor]]
     ) -> tuple[PrefixCache, Tensor]:
-        if len(self._held) == 2 and len(served) and served[0][0] is self._held[0]:
+        if len(self._held) == self.most and len(served) and served[0][0] is self._held[0]:
             return served[0]  # of the same size: its memory serves again
         cache = PrefixCache(transformer, len(tokens))
         return cache, torch.zeros_like(cache.count)
@@ -152,11 +168,17 @@ class _CachedBlock:
 
     def __init__(self, block: Block, keys: Tensor, values: Tensor) -> None:
         self.block, self.keys, self.values = block, keys, values  # (n, h, L + 1, d_k)
-        projections = (block.attention.query, block.attention.key, block.attention.value)
-        self.weight = torch.cat([p.weight for p in projections])  # (3 d, d): one product instead of three
-        self.bias = torch.cat([p.bias for p in projections])
+        self.scale = 1 / math.sqrt(keys.shape[-1])
 
-    def __call__(self, x: Tensor, rows: Tensor, slots: Tensor, unseen: Tensor, whole: bool) -> Tensor:
+    def step(self, x: Tensor, slot: int) -> Tensor:
+        """Return `(n, 1, d)` of one token `(n, 1, d)` for each row, all in one slot."""
+        q, k, v = self.block.attention.heads(self.block.norm_attention(x))  # (n, h, 1, d_k)
+        self.keys[:, :, slot] = k[:, :, 0]
+        self.values[:, :, slot] = v[:, :, 0]
+        scores = (q * self.scale) @ self.keys[:, :, : slot + 1].transpose(-2, -1)  # (n, h, 1, slot + 1)
+        return self._finish(x, scores.softmax(dim=-1) @ self.values[:, :, : slot + 1])
+
+    def extend(self, x: Tensor, rows: Tensor, slots: Tensor, unseen: Tensor, whole: bool) -> Tensor:
         """Return `(r, m, d)`.
 
         Args:
@@ -166,18 +188,18 @@ class _CachedBlock:
             unseen: `(r, 1, m, end)`, True where a token must not look.
             whole: whether the rows are all rows, in order.
         """
-        block, (r, m, d) = self.block, x.shape
-        heads, end = block.attention.n_heads, unseen.shape[-1]
-        projected = nn.functional.linear(block.norm_attention(x), self.weight, self.bias)
-        q, k, v = projected.view(r, m, 3, heads, d // heads).unbind(2)  # (r, m, h, d_k)
-        self.keys[rows[:, None], :, slots] = k
-        self.values[rows[:, None], :, slots] = v
+        q, k, v = self.block.attention.heads(self.block.norm_attention(x))  # (r, h, m, d_k)
+        self.keys[rows[:, None], :, slots] = k.transpose(1, 2)
+        self.values[rows[:, None], :, slots] = v.transpose(1, 2)
+        end = unseen.shape[-1]
         keys, values = self.keys[:, :, :end], self.values[:, :, :end]  # (n, h, end, d_k)
         if not whole:
             keys, values = keys[rows], values[rows]
-        scores = q.transpose(1, 2) @ keys.transpose(-2, -1) / math.sqrt(d // heads)  # (r, h, m, end)
-        weights = scores.masked_fill_(unseen, float("-inf")).softmax(dim=-1)
-        read = (weights @ values).transpose(1, 2).reshape(r, m, d)
-        x = x + block.share * block.attention.output(read)
-        out: Tensor = x + block.share * block.feed_forward(block.norm_feed_forward(x))
-        return out
+        scores = (q * self.scale) @ keys.transpose(-2, -1)  # (r, h, m, end)
+        return self._finish(x, scores.masked_fill_(unseen, float("-inf")).softmax(dim=-1) @ values)
+
+    def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Return `(r, m, d)`: what was attended to, `(r, h, m, d_k)`, and the feed-forward network, added."""
+        block = self.block
+        x = torch.add(x, block.attention.output(mixed.transpose(1, 2).flatten(2)), alpha=block.share)
+        return torch.add(x, block.feed_forward(block.norm_feed_forward(x)), alpha=block.share)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gymnasium import spaces
 
-from .features import TransformerExtractor, holds_tokens
+from .buffers import EpisodeRolloutBuffer
+from .features import holds_tokens
+from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
 from .probe import Probe
+from .replay import EpisodeReplayBuffer
 from .scaled import scaled
 from .settings import Choice, DeepSettings
 
@@ -31,27 +35,34 @@ def discount(seen: Probe) -> dict[str, Choice]:
     return {} if seen.episodes else {"gamma": Choice(0.99, "this environment cannot be probed: SB3's default")}
 
 
-def deep_arguments(env: Any, settings: DeepSettings, **policy_kwargs: Any) -> dict[str, Any]:
-    """Return the keyword arguments for an algorithm of SB3's, its environment and transformer included.
+def on_policy_arguments(env: Any, settings: DeepSettings) -> dict[str, Any]:
+    """Return the keyword arguments for PPO, A2C and their like, their environment, policy and buffer included.
 
     Args:
-        env: an SB3 `VecEnv`.
+        env: an SB3 `VecEnv`. Where nothing in its observations is tokens, SB3's own network reads them.
         settings: resolved.
-        policy_kwargs: for the policy, besides the transformer.
     """
+    own = {"policy": CachedTransformerPolicy, "rollout_buffer_class": EpisodeRolloutBuffer}
+    return _arguments(env, settings, own)
+
+
+def dqn_arguments(env: Any, settings: DeepSettings) -> dict[str, Any]:
+    """Return the same for DQN."""
+    own = {"policy": CachedTransformerDQNPolicy, "replay_buffer_class": EpisodeReplayBuffer}
+    return _arguments(env, settings, own)
+
+
+def _arguments(env: Any, settings: DeepSettings, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `own` policy and buffer with sizes, environment and settings; SB3's own for other observations."""
     space = env.observation_space
-    tokens = holds_tokens(space) or (isinstance(space, spaces.Dict) and any(map(holds_tokens, space.values())))
     arguments = settings.model_dump(exclude={*OWN})
     if settings.learning_rate_schedule == "linear":
         arguments["learning_rate"] = LinearlyToZero(settings.learning_rate)
-    policy_kwargs |= {
-        "features_extractor_class": TransformerExtractor,
-        "features_extractor_kwargs": settings.policy.model_dump(),
-        "net_arch": [],
-    }
-    return {
-        "policy": "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy",
-        "env": scaled(env, settings.reward_scale),
-        "policy_kwargs": policy_kwargs if tokens else {},  # SB3's own network for other observations
-        **arguments,
-    }
+    arguments["env"] = scaled(env, settings.reward_scale)
+    sizes = {"policy_kwargs": {"features_extractor_kwargs": settings.policy.model_dump()}}
+    if holds_tokens(space):
+        return {**arguments, **own, **sizes}
+    if isinstance(space, spaces.Dict):
+        tokens = any(map(holds_tokens, space.values()))
+        return {**arguments, **({"policy": own["policy"], **sizes} if tokens else {"policy": "MultiInputPolicy"})}
+    return {**arguments, "policy": "MlpPolicy"}

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from stable_baselines3 import DQN
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.type_aliases import RolloutReturn
+from stable_baselines3.common.vec_env import VecEnv
 
-from .deep import deep_arguments, discount
+from .deep import discount, dqn_arguments
 from .guard import Guarded
+from .masked import MaskedPredictions, masks_of
+from .policies import CachedTransformerDQNPolicy
 from .probe import Probe
 from .recipe import Recipe
+from .replay import EpisodeReplayBuffer
 from .scaled import reward_scale
 from .settings import Choice, Count, DeepSettings, Positive, Share
+
+Array = npt.NDArray[Any]
 
 
 class DQNSettings(DeepSettings):
@@ -34,7 +44,65 @@ class DQNSettings(DeepSettings):
 
 
 class GuardedDQN(Guarded, DQN):
-    """Stable-Baselines3's DQN with a `FiniteGuard`."""
+    """Stable-Baselines3's DQN with a `FiniteGuard`, and actions and targets within the environment's masks."""
+
+    _mask: Callable[[], Array] | None = None  # the masks of an environment that has some
+    _masks: Array | None = None  # (n, size) bool, of the next step
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Array | None = None,
+    ) -> tuple[Any, Any]:
+        """Return actions as SB3's DQN does, exploring where it is not told otherwise; within masks `(n, size)`."""
+        if action_masks is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        if not deterministic and np.random.rand() < self.exploration_rate:  # noqa: NPY002 (SB3's DQN draws from it)
+            masks = np.atleast_2d(action_masks)
+            actions = self._any(len(masks), masks)
+            return (actions if self.policy.is_vectorized_observation(observation) else actions[0]), state
+        assert isinstance(self.policy, MaskedPredictions)
+        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
+
+    def collect_rollouts(self, env: VecEnv, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """Step the environment as SB3 does; where it has masks, they are looked up once a step."""
+        self._mask = masks_of(env) if isinstance(self.replay_buffer, EpisodeReplayBuffer) else None
+        self._masks = self._mask() if self._mask else None
+        return super().collect_rollouts(env, *args, **kwargs)
+
+    def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[Any, Any]:
+        """Return the actions of all rows, `(n,)`, twice: as they are taken, and as they are remembered."""
+        policy = self.policy
+        if not isinstance(policy, CachedTransformerDQNPolicy):
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        if self.num_timesteps < learning_starts or np.random.rand() < self.exploration_rate:  # noqa: NPY002
+            actions = self._any(n_envs, self._masks)
+        else:
+            actions = policy.follow(self._last_obs, self._masks)
+        return actions, actions
+
+    def _store_transition(
+        self, replay_buffer: ReplayBuffer, buffer_action: Array, new_obs: Any, reward: Array, dones: Array, infos: Any
+    ) -> None:
+        """Remember a step, and within which masks the next one will be taken."""
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if self._mask and isinstance(replay_buffer, EpisodeReplayBuffer):
+            self._masks = self._mask()  # an ended row's are those of its next episode, which no target reads
+            replay_buffer.restrict(self._masks | dones[:, None])
+
+    def _any(self, n: int, masks: Array | None) -> Array:
+        """Return one of each row's actions, each equally likely, `(n,)`."""
+        rng = self.action_space.np_random
+        if masks is None:
+            return rng.integers(self.action_space.n, size=n)  # type: ignore[attr-defined]
+        chosen: Array = np.where(masks, rng.random(masks.shape), -1.0).argmax(axis=1)
+        return chosen
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_mask", "_masks"]
 
 
 def choose(seen: Probe, given: DQNSettings) -> Mapping[str, Choice]:
@@ -49,7 +117,7 @@ def choose(seen: Probe, given: DQNSettings) -> Mapping[str, Choice]:
 
 def build(env: Any, settings: DQNSettings, **runtime: Any) -> GuardedDQN:
     """Return Stable-Baselines3's DQN (Mnih et al., 2015) with a `TransformerExtractor`."""
-    return GuardedDQN(**deep_arguments(env, settings), **runtime)
+    return GuardedDQN(**dqn_arguments(env, settings), **runtime)
 
 
 make = Recipe("dqn", DQNSettings, build, choose)

@@ -15,6 +15,7 @@ from textgym.errors import InvalidSetting, require_positive
 from textgym.space import TokenBox
 
 from .cache import Caches
+from .prefixes import Prefixes
 from .transformer import CausalTransformer
 
 
@@ -67,60 +68,71 @@ class TransformerExtractor(BaseFeaturesExtractor):
         assert tokens.shape is not None
         self.scale = d_model**-0.5
         self.use_cache = use_cache
-        self._caches = Caches()
+        self._caches, self._followed = Caches(), Caches(1)
         self.transformer = CausalTransformer(
             pad, tokens.shape[0], d_model, n_layers, n_heads, anchored=isinstance(tokens, TokenBox)
         )
 
     def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
         """Return features `(B, features_dim)` of token ids `(B, L)`, which SB3 hands over as floats."""
-        if not isinstance(observations, dict):
-            return self._read(observations)
-        others = [value.flatten(1) for key, value in observations.items() if key != self.token_key]
-        return torch.cat([self._read(observations[self.token_key]), *others], dim=1)
+        return self._read(observations, self._caches)
 
-    def _read(self, tokens: Tensor) -> Tensor:
+    def follow(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Return the same of rows that are being written, one call for each token.
+
+        What is remembered for them is kept apart: whatever else is read in between changes no bit of what is returned.
+        """
+        return self._read(observations, self._followed)
+
+    def _read(self, observations: Tensor | dict[str, Tensor], caches: Caches) -> Tensor:
+        if isinstance(observations, dict):
+            others = [value.flatten(1) for key, value in observations.items() if key != self.token_key]
+            return torch.cat([self._read(observations[self.token_key], caches), *others], dim=1)
+        ids = observations.long()
+        if observations.is_floating_point():
+            ids = ids.clamp(0, self.transformer.pad)
+            if (ids != observations).any():
+                raise InvalidSetting(
+                    "these observations are no token ids any more; something normalised them. Give VecNormalize "
+                    "norm_obs=False."
+                )
         # Features of norm 1, not sqrt(d_model): a step of Adam moves each of a head's weights by the learning rate, and
         # so its outputs by at most that times sqrt(d_model).
-        ids = tokens.long().clamp(0, self.transformer.pad)
-        if (ids != tokens).any():
-            raise InvalidSetting(
-                "these observations are no token ids any more; something normalised them. Give VecNormalize "
-                "norm_obs=False."
-            )
-        hidden = self.transformer.newest(ids) if self._plain() else self._caches.read(self.transformer, ids)
+        plain = not self.use_cache or self.training or torch.is_grad_enabled()
+        hidden = self.transformer.newest(ids) if plain else caches.read(self.transformer, ids)
         features: Tensor = hidden * self.scale
         return features
 
-    def _plain(self) -> bool:
-        """Whether each row is read from its beginning: where gradients are wanted, or memory is not."""
-        return not self.use_cache or self.training or torch.is_grad_enabled()
-
-    def read_prefixes(self, tokens: Tensor, segment: Tensor, stop: Tensor) -> Tensor:
-        """Return the features of many prefixes of a few rows, `(N, features_dim)`, from one pass over each row.
-
-        Args:
-            tokens: `(S, L)` int64.
-            segment: `(N,)` the row of each prefix.
-            stop: `(N,)` the column after its newest token.
-        """
-        hidden: Tensor = self.transformer(tokens[:, : int(stop.max())])  # (S, L + 1, d)
-        features: Tensor = hidden[segment, stop] * self.scale
+    def read_prefixes(self, prefixes: Prefixes) -> Tensor:
+        """Return the features of many prefixes of a few rows, `(N, features_dim)`, from one pass over each row."""
+        tokens, segment, length = prefixes.tokens, prefixes.segment, prefixes.length
+        if not self.use_cache:
+            real = tokens != self.transformer.pad
+            later = real.cumsum(dim=1)[segment] > length[:, None]  # (N, L)
+            hidden = self.transformer.newest(tokens[segment].masked_fill(later, self.transformer.pad))
+        else:
+            rows = self.transformer(tokens, fused=True)  # (S, W + 1, d)
+            hidden = rows.flatten(0, 1).index_select(0, segment * rows.shape[1] + length)  # (N, d)
+        features: Tensor = hidden * self.scale
         return features
 
     def train(self, mode: bool = True) -> TransformerExtractor:
         """Switch between learning and acting; what was remembered is for other parameters then."""
         if mode != self.training:
-            self._caches.clear()
+            self._forget()
         return super().train(mode)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._caches.clear()
+        self._forget()
         super()._load_from_state_dict(*args, **kwargs)
+
+    def _forget(self) -> None:
+        self._caches.clear()
+        self._followed.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what was remembered: it belongs to a moment, not to the network."""
-        return {**self.__dict__, "_caches": Caches()}
+        return {**self.__dict__, "_caches": Caches(), "_followed": Caches(1)}
 
 
 def holds_tokens(space: spaces.Space[Any]) -> bool:

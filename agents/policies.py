@@ -2,47 +2,170 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
+from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor
 
-from .buffers import Prefixes
+from .categorical import draw, entropy, log_probabilities, masked
 from .features import TransformerExtractor
+from .masked import MaskedPredictions
+from .prefixes import Prefixes
 
 
-class CachedTransformerPolicy(ActorCriticPolicy):
+class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
     """An `ActorCriticPolicy` over a `TransformerExtractor`, as `PPO(CachedTransformerPolicy, env)`.
 
     While acting, each row costs its newest token (see `TransformerExtractor`). In an update with
     `rollout_buffer_class=EpisodeRolloutBuffer`, each episode costs one causal pass, from which the log-probabilities,
     values and entropies of all its steps are read; with SB3's own buffer, each step costs its prefix.
 
-    What is remembered changes the last bits of what is returned, so that an evaluation in the middle of a rollout does,
-    too; with `use_cache=False` nothing does.
+    What is remembered changes the last bits of what is returned. A rollout's rows have a memory of their own, so that
+    what is predicted in between does not change what is learned.
 
     Args:
         args: as `ActorCriticPolicy` has them.
         kwargs: likewise; the extractor's sizes go into `features_extractor_kwargs`, `use_cache=False` among them for
-            the plain path with the same parameters. Heads are linear and weights as torch makes them by default.
+            the plain path with the same parameters. Heads are linear, weights as torch makes them by default, and
+            Adam is torch's fused one.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        sizes = {"use_cache": True, **(kwargs.pop("features_extractor_kwargs", None) or {})}
-        own = {"features_extractor_class": TransformerExtractor, "features_extractor_kwargs": sizes}
-        super().__init__(*args, **{"net_arch": [], "ortho_init": False, **own, **kwargs})
+        super().__init__(
+            *args, **{"ortho_init": False, **with_transformer(kwargs, eps=1e-5)}
+        )  # as ActorCriticPolicy has it
 
-    def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(
+        self, obs: Any, deterministic: bool = False, action_masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return an action `(n,)`, the value `(n, 1)` and the action's log-probability `(n,)` of rows being written.
+
+        Args:
+            obs: `(n, L)`, the rows that the call before saw, or others.
+            deterministic: take the likeliest action.
+            action_masks: `(n, size)` bool, True where an action may be taken; None for all.
+        """
+        latent_pi, latent_vf = self._latents(lambda extractor: extractor.follow(prepared(obs, self.observation_space)))
+        values = self.value_net(latent_vf)
+        if not isinstance(self.action_space, spaces.Discrete):
+            distribution = self._get_action_dist_from_latent(latent_pi)
+            actions = distribution.get_actions(deterministic=deterministic)
+            shape = self.action_space.shape or ()
+            return actions.reshape(-1, *shape), values, distribution.log_prob(actions)
+        log_probs = log_probabilities(self.action_net(latent_pi), action_masks)
+        actions = draw(log_probs, deterministic)
+        return actions, values, log_probs.gather(1, actions[:, None])[:, 0]
+
+    def predict_values(self, obs: Any) -> Tensor:
+        """Return values `(n, 1)`; rows that are being written are read on, one token each."""
+        values: Tensor = self.value_net(
+            self._latents(lambda extractor: extractor.follow(prepared(obs, self.observation_space)))[1]
+        )
+        return values
+
+    def evaluate_actions(
+        self, obs: Any, actions: Tensor, action_masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return values `(N, 1)`, log-probabilities `(N,)` and entropies `(N,)` of actions `(N,)`.
 
         Args:
-            obs: observations `(N, L)`, or the `Prefixes` of whole segments.
+            obs: observations `(N, L)`, or the `Prefixes` of whole segments, which bring their masks.
             actions: one for each.
+            action_masks: `(N, size)` bool; None for all.
         """
-        if not isinstance(obs, Prefixes):
-            return super().evaluate_actions(obs, actions)
+        if isinstance(obs, Prefixes):
+            latent_pi, latent_vf = self._latents(lambda extractor: extractor.read_prefixes(obs))
+            action_masks = obs.masks
+        else:
+            latent_pi, latent_vf = self._latents(lambda extractor: extractor(prepared(obs, self.observation_space)))
+        values = self.value_net(latent_vf)
+        if not isinstance(self.action_space, spaces.Discrete):
+            distribution = self._get_action_dist_from_latent(latent_pi)
+            return values, distribution.log_prob(actions), distribution.entropy()
+        log_probs = log_probabilities(self.action_net(latent_pi), action_masks)
+        return values, log_probs.gather(1, actions.long()[:, None])[:, 0], entropy(log_probs)
+
+    def _choose(self, obs: Any, deterministic: bool, action_masks: Tensor) -> Tensor:
+        """Return actions `(n,)` of observations, within masks."""
+        latent_pi, _ = self._latents(lambda extractor: extractor(prepared(obs, self.observation_space)))
+        return draw(log_probabilities(self.action_net(latent_pi), action_masks), deterministic)
+
+    def _latents(self, read: Callable[[Any], Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what actor and critic see, of one extractor that they share or of one each."""
+        if self.share_features_extractor:
+            latents: tuple[Tensor, Tensor] = self.mlp_extractor(read(self.features_extractor))
+            return latents
+        actor, critic = self.mlp_extractor.forward_actor, self.mlp_extractor.forward_critic
+        return actor(read(self.pi_features_extractor)), critic(read(self.vf_features_extractor))
+
+
+def with_transformer(policy_kwargs: dict[str, Any], **adam: Any) -> dict[str, Any]:
+    """Return a policy's arguments with what the user left open: the transformer, linear heads and fused Adam."""
+    sizes = {"use_cache": True, **(policy_kwargs.get("features_extractor_kwargs") or {})}
+    own: dict[str, Any] = {"features_extractor_class": TransformerExtractor, "net_arch": []}
+    if "optimizer_class" not in policy_kwargs and "optimizer_kwargs" not in policy_kwargs:
+        own["optimizer_kwargs"] = {"fused": True, **adam}
+    return {**own, **policy_kwargs, "features_extractor_kwargs": sizes}
+
+
+def prepared(obs: Any, space: spaces.Space[Any]) -> Any:
+    """Return observations as the extractor reads them: token ids as they are, a Dict as SB3 prepares it."""
+    return obs if isinstance(obs, Tensor) else preprocess_obs(obs, space)
+
+
+class CachedQNetwork(QNetwork):
+    """SB3's Q-network over a `TransformerExtractor`, which reads `Prefixes` too."""
+
+    def forward(self, obs: Any) -> Tensor:
+        """Return action values `(N, size)` of observations or `Prefixes`; masked ones are the least finite number."""
+        if isinstance(obs, Prefixes):
+            values: Tensor = self.q_net(self._extractor().read_prefixes(obs))
+            return masked(values, obs.masks)
+        q_values: Tensor = self.q_net(self._extractor()(prepared(obs, self.observation_space)))
+        return q_values
+
+    def follow(self, obs: Any) -> Tensor:
+        """Return action values `(n, size)` of rows that are being written, one call for each token."""
+        q_values: Tensor = self.q_net(self._extractor().follow(prepared(obs, self.observation_space)))
+        return q_values
+
+    def _extractor(self) -> TransformerExtractor:
         assert isinstance(self.features_extractor, TransformerExtractor)
-        features = self.features_extractor.read_prefixes(*obs)
-        latent_pi, latent_vf = self.mlp_extractor(features)
-        distribution = self._get_action_dist_from_latent(latent_pi)
-        return self.value_net(latent_vf), distribution.log_prob(actions), distribution.entropy()
+        return self.features_extractor
+
+
+class CachedTransformerDQNPolicy(MaskedPredictions, DQNPolicy):
+    """A `DQNPolicy` over a `TransformerExtractor`, as `DQN(CachedTransformerDQNPolicy, env)`.
+
+    In an update with `replay_buffer_class=EpisodeReplayBuffer`, the temporal-difference targets of all steps of an
+    episode come from one causal pass each of the online and the target network.
+
+    Args:
+        args: as `DQNPolicy` has them.
+        kwargs: likewise; see `CachedTransformerPolicy`.
+    """
+
+    q_net: CachedQNetwork
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **with_transformer(kwargs))
+
+    def make_q_net(self) -> CachedQNetwork:
+        """Return a network of its own; SB3 asks for the online and the target one."""
+        return CachedQNetwork(**self._update_features_extractor(self.net_args, features_extractor=None)).to(self.device)
+
+    def follow(self, obs: Any, action_masks: Any = None) -> Any:
+        """Return the best actions `(n,)` of rows that are being written, one call for each token, within masks."""
+        masks = None if action_masks is None else torch.as_tensor(action_masks, device=self.device)
+        with torch.no_grad():
+            values = self.q_net.follow(self.obs_to_tensor(obs)[0])
+        return masked(values, masks).argmax(dim=1).cpu().numpy()
+
+    def _choose(self, obs: Any, deterministic: bool, action_masks: Tensor) -> Tensor:
+        """Return the best actions `(n,)` of observations, within masks."""
+        return masked(self.q_net(obs), action_masks).argmax(dim=1)

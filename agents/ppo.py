@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import Field
 from stable_baselines3 import PPO
 
-from .deep import deep_arguments, discount
+from .collecting import Collecting
+from .deep import discount, on_policy_arguments
 from .guard import Guarded
 from .probe import Probe
 from .recipe import Recipe
@@ -30,7 +31,7 @@ class PPOSettings(DeepSettings):
     target_kl: Positive | None = Field(None, description="the divergence that ends an update early")
 
 
-class GuardedPPO(Guarded, PPO):
+class GuardedPPO(Guarded, Collecting, PPO):
     """Stable-Baselines3's PPO with a `FiniteGuard`."""
 
 
@@ -58,7 +59,7 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
 
 def build(env: Any, settings: PPOSettings, **runtime: Any) -> GuardedPPO:
     """Return Stable-Baselines3's PPO (Schulman et al., 2017) with a `TransformerExtractor`."""
-    return GuardedPPO(**deep_arguments(env, settings, ortho_init=False), **runtime)
+    return GuardedPPO(**on_policy_arguments(env, settings), **runtime)
 
 
 make = Recipe("ppo", PPOSettings, build, choose)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from pydantic import Field
 from stable_baselines3 import A2C
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch.nn import functional
 
-from .deep import OWN, deep_arguments, discount
+from .collecting import Collecting
+from .deep import OWN, discount, on_policy_arguments
 from .guard import Guarded
 from .probe import Probe
 from .recipe import Recipe
@@ -29,7 +29,7 @@ class ReinforceSettings(DeepSettings):
     vf_coef: NotNegative = Field(0.5, description="the weight of the baseline's loss")
 
 
-class Reinforce(Guarded, OnPolicyAlgorithm):
+class Reinforce(Guarded, Collecting):
     """REINFORCE with baseline (Williams, 1992; Sutton & Barto, 2018, equation 13.11), as an SB3 algorithm.
 
     theta += alpha (G_t - b(s_t)) grad ln pi(a_t | s_t), one step of Adam for each rollout, averaged over its steps. The
@@ -84,7 +84,7 @@ def choose(seen: Probe, given: ReinforceSettings) -> Mapping[str, Choice]:
 
 def build(env: Any, settings: ReinforceSettings, **runtime: Any) -> Reinforce:
     """Return REINFORCE with a `TransformerExtractor`."""
-    return Reinforce(**deep_arguments(env, settings, ortho_init=False), **runtime)
+    return Reinforce(**on_policy_arguments(env, settings), **runtime)
 
 
 make = Recipe("reinforce", ReinforceSettings, build, choose)

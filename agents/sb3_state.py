@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from textgym.chance import chance_state, restored_chance
 from textgym.errors import InvalidSetting
 
 from .checks import array_like, count, statistics
+from .replay_state import bounds, get_replay, set_replay
 
 COUNTERS = ("num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_n_updates", "_episode_num")
-REMEMBERED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 KEYS = 624  # of a Mersenne twister
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
@@ -45,7 +43,7 @@ def get_sb3_state(model: BaseAlgorithm) -> dict[str, Any]:
         state["calls"] = int(getattr(model, "_n_calls", 0))
         state["exploration_rate"] = float(getattr(model, "exploration_rate", 0.0))
         assert model.replay_buffer is not None
-        state["replay"] = _get_replay(model.replay_buffer)
+        state["replay"] = get_replay(model.replay_buffer)
     return state
 
 
@@ -67,7 +65,7 @@ def set_sb3_state(model: BaseAlgorithm, state: Mapping[str, Any], continue_env: 
     if continue_env and state["last_obs"] is not None:
         assert model.env is not None
         n, space = model.env.num_envs, model.observation_space
-        model._last_obs = array_like(state, "last_obs", (n, *(space.shape or ())), space.dtype, *_bounds(space))
+        model._last_obs = array_like(state, "last_obs", (n, *(space.shape or ())), space.dtype, *bounds(space))
         model._last_episode_starts = array_like(state, "last_episode_starts", (n,), np.bool_, False, True)
     episodes, successes = statistics(state)
     model.ep_info_buffer = deque(episodes, maxlen=model._stats_window_size)
@@ -78,34 +76,7 @@ def set_sb3_state(model: BaseAlgorithm, state: Mapping[str, Any], continue_env: 
         model.exploration_rate = _number(state, "exploration_rate", 0.0)  # type: ignore[attr-defined]
         assert model.replay_buffer is not None
         if continue_env or np.shape(state["replay"]["rewards"])[1:] == (model.replay_buffer.n_envs,):
-            _set_replay(model.replay_buffer, state["replay"])
-
-
-def _get_replay(buffer: ReplayBuffer) -> dict[str, Any]:
-    """Return what is remembered: `(k, n, ...)` arrays of the k rounds that are filled."""
-    filled = buffer.size()
-    arrays = {name: getattr(buffer, name)[:filled].copy() for name in REMEMBERED}
-    return {"pos": int(buffer.pos), "full": bool(buffer.full), **arrays}
-
-
-def _set_replay(buffer: ReplayBuffer, state: Mapping[str, Any]) -> None:
-    full, pos = state["full"], count(state, "pos")
-    if not isinstance(full, bool) or pos >= buffer.buffer_size:
-        raise InvalidSetting(f"the replay buffer stands at {pos}, full={full!r}; it has {buffer.buffer_size} places.")
-    filled = buffer.buffer_size if full else pos
-    observed, largest = _bounds(buffer.observation_space), np.finfo(np.float32).max
-    ranges = (observed, observed, _bounds(buffer.action_space), (-largest, largest), (0, 1), (0, 1))
-    for name, (low, high) in zip(REMEMBERED, ranges):
-        array = getattr(buffer, name)
-        array[:filled] = array_like(state, name, (filled, *array.shape[1:]), array.dtype, low, high)
-    buffer.pos, buffer.full = pos, full
-
-
-def _bounds(space: spaces.Space[Any]) -> tuple[Any, Any]:
-    """Return the least and the greatest numbers of a space."""
-    if isinstance(space, spaces.Box):
-        return space.low, space.high
-    return (space.start, space.start + space.n - 1) if isinstance(space, spaces.Discrete) else (-np.inf, np.inf)
+            set_replay(model.replay_buffer, state["replay"])
 
 
 def _number(state: Mapping[str, Any], name: str, least: float = -sys.float_info.max) -> float:

@@ -176,8 +176,11 @@ def _is_sb3(agent: Any) -> bool:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.buffers import ReplayBuffer
 
+    from .replay import EpisodeReplayBuffer
+
     plain = isinstance(agent, BaseAlgorithm) and not hasattr(agent, "_last_lstm_states")
-    if getattr(agent, "replay_buffer", None) is not None and type(agent.replay_buffer) is not ReplayBuffer:
+    buffer = getattr(agent, "replay_buffer", None)
+    if buffer is not None and type(buffer) not in (ReplayBuffer, EpisodeReplayBuffer):
         return False
     plain = plain and not getattr(agent, "optimize_memory_usage", False)
     return plain and hasattr(agent.policy, "optimizer") and isinstance(agent.observation_space, Box)

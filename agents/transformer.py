@@ -51,39 +51,52 @@ class CausalTransformer(nn.Module):
         for weight in (self.begin, *[m.weight for m in self.modules() if isinstance(m, nn.Embedding)]):
             nn.init.normal_(weight)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, fused: bool = False) -> Tensor:
         """Return the hidden vectors of all prefixes.
 
         Args:
             tokens: ids, `(B, L)` int64.
+            fused: use torch's own kernel for attention: faster, but it cannot be differentiated twice.
 
         Returns:
-            `(B, L + 1, d_model)`: column 0 for the empty prefix, column j for the prefix that ends in column j - 1;
-            where that is a pad, the vector means nothing.
+            `(B, W + 1, d_model)`, W the tokens of the longest row: at j the vector of a row's first j tokens; where the
+            row has fewer, it means nothing.
         """
-        real = tokens != self.pad  # (B, L)
-        order = real.cumsum(dim=1) * real  # (B, L): 1 for a row's first token; 0 at pads
-        x = self.token(tokens.masked_fill(~real, 0)) + self.position(order)  # (B, L, d)
+        ids, columns, _ = self.align(tokens)
+        x = self.token(ids) + self.position.weight[1 : 1 + ids.shape[1]]  # (B, W, d)
         if self.column is not None:
-            x = x + self.column.weight[: tokens.shape[1]]
-        begin = (self.begin + self.position.weight[0]).expand(len(x), 1, -1)  # (B, 1, d)
-        x = torch.cat([begin, x], dim=1)  # (B, L + 1, d)
-        seen = nn.functional.pad(real, (1, 0), value=True)  # (B, L + 1)
-        causal = torch.ones(seen.shape[1], seen.shape[1], dtype=torch.bool, device=seen.device).tril()
-        mask = causal & seen[:, None, None, :]  # (B, 1, L + 1, L + 1): query x key
+            x = x + self.column(columns)
+        x = torch.cat([self.first().expand(len(x), 1, -1), x], dim=1)  # (B, W + 1, d)
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, fused)
         out: Tensor = self.norm(x)
         return out
 
     def newest(self, tokens: Tensor) -> Tensor:
         """Return the hidden vector of each row's whole prefix, `(B, d_model)`."""
+        hidden: Tensor = self(tokens)
+        return hidden[torch.arange(len(tokens), device=tokens.device), (tokens != self.pad).sum(dim=1)]
+
+    def first(self) -> Tensor:
+        """Return what a row begins with, `(d_model,)`."""
+        begin: Tensor = self.begin + self.position.weight[0]
+        return begin
+
+    def align(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Move each row's tokens to the left, so that no pad stands before one: causal attention then sees no pad.
+
+        Returns:
+            ids `(B, W)` of W columns, as many as the longest row has tokens; 0 behind a row's newest token. The columns
+            that they had, `(B, W)`. How many each row has, `(B,)`.
+        """
         real = tokens != self.pad  # (B, L)
-        columns = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
-        last = (columns * real).amax(dim=1) if tokens.shape[1] else tokens.new_zeros(len(tokens))  # (B,)
-        width = int(last.max()) if len(last) else 0  # columns past every row's newest token are not computed
-        hidden: Tensor = self(tokens[:, :width])
-        return hidden[torch.arange(len(tokens), device=tokens.device), last]
+        count = real.sum(dim=1)
+        width = int(count.max()) if real.numel() else 0
+        start = real.int().argmax(dim=1) if width else count
+        columns = start[:, None] + torch.arange(width, device=tokens.device)  # (B, W)
+        columns = columns.clamp(max=max(tokens.shape[1] - 1, 0))
+        ids = tokens.gather(1, columns)
+        return ids.masked_fill(ids == self.pad, 0), columns, count
 
 
 class Block(nn.Module):
@@ -103,11 +116,10 @@ class Block(nn.Module):
         self.norm_feed_forward = nn.LayerNorm(d_model)
         self.feed_forward = nn.Sequential(nn.Linear(d_model, 4 * d_model), nn.GELU(), nn.Linear(4 * d_model, d_model))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, fused: bool = False) -> Tensor:
         """Return `(B, L, d_model)`."""
-        x = x + self.share * self.attention(self.norm_attention(x), mask)
-        out: Tensor = x + self.share * self.feed_forward(self.norm_feed_forward(x))
-        return out
+        x = torch.add(x, self.attention(self.norm_attention(x), fused), alpha=self.share)
+        return torch.add(x, self.feed_forward(self.norm_feed_forward(x)), alpha=self.share)
 
 
 class CausalSelfAttention(nn.Module):
@@ -116,27 +128,23 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key = nn.Linear(d_model, d_model)
-        self.value = nn.Linear(d_model, d_model)
+        self.project = nn.Linear(d_model, 3 * d_model)  # queries, keys and values, side by side: one product, not three
         self.output = nn.Linear(d_model, d_model)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attend.
-
-        Args:
-            x: `(B, L, d_model)`.
-            mask: bool, `(B, 1, L, L)`; False where a query must not see a key.
-
-        Returns:
-            `(B, L, d_model)`.
-        """
-        q, k, v = (self._heads(project(x)) for project in (self.query, self.key, self.value))  # (B, h, L, d_k)
-        scores = q @ k.transpose(-2, -1) / math.sqrt(k.shape[-1])  # (B, h, L, L)
-        weights = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
-        mixed = (weights @ v).transpose(1, 2).flatten(2)  # (B, L, d_model), heads side by side
-        out: Tensor = self.output(mixed)
+    def forward(self, x: Tensor, fused: bool = False) -> Tensor:
+        """Return `(B, L, d_model)` of `(B, L, d_model)`; no position sees a later one."""
+        q, k, v = self.heads(x)
+        if fused:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+            scores = q @ k.transpose(-2, -1) / math.sqrt(k.shape[-1])  # (B, h, L, L): query x key
+            mixed = scores.masked_fill(~causal, float("-inf")).softmax(dim=-1) @ v  # (B, h, L, d_k)
+        out: Tensor = self.output(mixed.transpose(1, 2).flatten(2))  # heads side by side
         return out
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.n_heads, -1).transpose(1, 2)  # (B, L, d) -> (B, h, L, d_k)
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, each `(B, h, L, d_k)`, of `(B, L, d_model)`."""
+        split = self.project(x).view(*x.shape[:2], 3, self.n_heads, -1)  # (B, L, 3, h, d_k)
+        q, k, v = split.permute(2, 0, 3, 1, 4).unbind()
+        return q, k, v

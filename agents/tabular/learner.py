@@ -15,11 +15,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
-from textgym import Task
 from textgym.chance import chance_state, restored_chance
 from textgym.errors import InvalidSetting, require_positive
 
 from ..checks import array_like, count, statistics
+from ..masked import masks_of
 from ..settings import Count, Positive, Settings, Share
 from ..vec_env import require_rows
 from .states import UNKNOWN, StateTable
@@ -82,8 +82,7 @@ class TabularAgent(ABC):
         self.ep_info_buffer: deque[dict[str, Any]] = deque(maxlen=WINDOW)
         self.ep_success_buffer: deque[bool] = deque(maxlen=WINDOW)
         self.logger = Logger(None, [])
-        task = env.get_attr("task", 0)[0] if env.has_attr("task") else None
-        self._masked = isinstance(task, Task) and task.mask is not None
+        self._mask = masks_of(env)
         self._rng = np.random.default_rng(seed)
         self._last_obs: Array | None = None
         self._table = StateTable(
@@ -238,9 +237,7 @@ class TabularAgent(ABC):
 
     def _masks(self) -> Array:
         """Return the actions worth taking now, `(n, size)` bool; all, where the task has no mask."""
-        if not self._masked:
-            return np.ones((self.env.num_envs, self.size), np.bool_)
-        return np.stack(self.env.env_method("action_masks"))
+        return np.ones((self.env.num_envs, self.size), np.bool_) if self._mask is None else self._mask()
 
     def save(self, path: Any) -> None:
         """Write a run folder, as SB3's callbacks ask for it; `agents.load(path)` reads it."""

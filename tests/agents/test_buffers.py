@@ -15,7 +15,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from torch.nn import functional
 
 from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, SB3VecEnv, make_vec_env
-from agents.buffers import Prefixes
+from agents.prefixes import Prefixes
 
 
 class Scribble(gymnasium.Env[Any, Any]):
@@ -105,9 +105,9 @@ def test_minibatches_hold_every_transition_once_and_whole_segments(
         assert isinstance(prefixes, Prefixes)
         assert set(prefixes.segment.tolist()) == set(range(len(prefixes.tokens)))
         pad = buffer.observation_space.high[0]  # type: ignore[attr-defined]
-        for i, (segment, stop) in enumerate(zip(prefixes.segment, prefixes.stop)):
+        for i, (segment, length) in enumerate(zip(prefixes.segment, prefixes.length)):
             seen = prefixes.tokens[segment].clone()
-            seen[int(stop) :] = pad
+            seen[(seen != pad).cumsum(0) > length] = pad
             rows.append((*seen.tolist(), int(batch.actions[i]), round(float(batch.returns[i]), 5)))
     (whole,) = plain.rollout_buffer.get(None)
     parts = zip(whole.observations.long().tolist(), whole.actions, whole.returns)

@@ -118,7 +118,7 @@ def test_an_agent_learns_with_the_extractor(algorithm: Any, policy: str, setting
     after = model.policy.state_dict()
     moved = {name for name, value in after.items() if not value.equal(before[name])}
     assert all(value.isfinite().all() for value in after.values())
-    assert any("transformer.blocks.0.attention.query" in name for name in moved)
+    assert any("transformer.blocks.0.attention.project" in name for name in moved)
     assert any("transformer.token" in name for name in moved)
     assert len(model.ep_info_buffer) > 0
 

@@ -62,7 +62,7 @@ def wrong(name: str) -> list[Any]:
         return [-1, 0.5, "1", None, True]
     if last == "seed":
         return [0.5, "1", True]
-    if last in ("normalize_advantage", "baseline"):
+    if last in ("normalize_advantage", "baseline", "use_cache"):
         return [0, 1, "yes", None]
     if last == "learning_rate_schedule":
         return ["cosine", None, 1]

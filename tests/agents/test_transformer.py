@@ -49,7 +49,7 @@ def normal(layer: nn.LayerNorm, x: Array) -> Array:
 
 def attend(layer: CausalSelfAttention, x: Array, n_heads: int) -> Array:
     """softmax(Q K^T / sqrt(d_k)) V of each head over what lies before, side by side, projected: `(L, d)`."""
-    q, k, v = linear(layer.query, x), linear(layer.key, x), linear(layer.value, x)
+    q, k, v = np.split(linear(layer.project, x), 3, axis=1)
     d_k = x.shape[1] // n_heads
     mixed = np.zeros_like(x)
     for head in range(n_heads):
@@ -76,25 +76,33 @@ def by_hand(model: CausalTransformer, row: list[int], n_heads: int, left: int = 
     return normal(model.norm, x)
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("n_heads", [1, 2, 3])
-def test_attention_is_scaled_softmax_over_what_lies_before(n_heads: int) -> None:
+def test_attention_is_scaled_softmax_over_what_lies_before(n_heads: int, fused: bool) -> None:
     torch.manual_seed(0)
     layer = CausalSelfAttention(6, n_heads).double()
     x = 3 * torch.randn(2, 5, 6, dtype=torch.float64)
-    causal = torch.ones(1, 1, 5, 5, dtype=torch.bool).tril()
-    np.testing.assert_allclose(array(layer(x, causal)), [attend(layer, array(row), n_heads) for row in x], atol=1e-12)
+    np.testing.assert_allclose(array(layer(x, fused)), [attend(layer, array(row), n_heads) for row in x], atol=1e-12)
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("left", [0, 4])
 @pytest.mark.parametrize(("n_layers", "n_heads", "anchored"), [(1, 1, False), (1, 4, True), (3, 2, False)])
-def test_the_whole_network_agrees_with_numpy_at_every_real_position(
-    n_layers: int, n_heads: int, anchored: bool, left: int
+def test_the_whole_network_agrees_with_numpy_at_every_prefix(
+    n_layers: int, n_heads: int, anchored: bool, left: int, fused: bool
 ) -> None:
     model = transformer(n_layers=n_layers, n_heads=n_heads, anchored=anchored)
-    got = array(model(table(left)))
+    got = array(model(table(left), fused))
     for hidden, row in zip(got, ROWS):
-        real = np.concatenate([hidden[:1], hidden[left + 1 : left + 1 + len(row)]])
-        np.testing.assert_allclose(real, by_hand(model, row, n_heads, left), atol=1e-12)
+        np.testing.assert_allclose(hidden[: len(row) + 1], by_hand(model, row, n_heads, left), atol=1e-12)
+
+
+def test_rows_of_several_offsets_stand_side_by_side() -> None:
+    model = transformer(anchored=True)
+    rows = torch.cat([table(left, 11 - left) for left in range(5)])
+    got = array(model(rows, fused=True))
+    for hidden, (left, row) in zip(got, [(left, row) for left in range(5) for row in ROWS]):
+        np.testing.assert_allclose(hidden[: len(row) + 1], by_hand(model, row, 2, left), atol=1e-12)
 
 
 @pytest.mark.parametrize("anchored", [False, True])
@@ -108,11 +116,18 @@ def test_changing_a_token_changes_its_own_position_and_later_ones_only(anchored:
         assert moved.tolist() == [j > column for j in range(7)]
 
 
-def test_newest_is_the_full_forward_at_each_rows_newest_column() -> None:
+def test_newest_is_the_full_forward_at_each_rows_newest_token() -> None:
     model = transformer()
     full, newest = array(model(table(3))), array(model.newest(table(3)))
-    last = [3 + len(row) if row else 0 for row in ROWS]
-    np.testing.assert_allclose(newest, full[np.arange(len(ROWS)), last], atol=1e-12)
+    np.testing.assert_allclose(newest, full[np.arange(len(ROWS)), [len(row) for row in ROWS]], atol=1e-12)
+
+
+def test_the_plain_attention_can_be_differentiated_twice() -> None:
+    model = transformer()
+    weight = model.blocks[0].attention.project.weight  # type: ignore[union-attr]
+    (gradient,) = torch.autograd.grad(model(table()).pow(2).sum(), weight, create_graph=True)  # type: ignore[arg-type]
+    (second,) = torch.autograd.grad(gradient.pow(2).sum(), weight)  # type: ignore[arg-type]
+    assert second.any()
 
 
 def test_pads_on_either_side_change_nothing() -> None:
@@ -139,7 +154,7 @@ def test_the_gradient_reaches_every_parameter() -> None:
     torch.autograd.backward(loss)
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
-        if name.endswith("key.bias"):  # it moves all scores of a query alike, which softmax does not see
+        if name.endswith("project.bias"):  # a key's moves all scores of a query alike, which softmax does not see
             continue
         assert (parameter.grad.flatten(1) if parameter.ndim > 1 else parameter.grad[None]).any(dim=1).all(), name
 

@@ -1,0 +1,50 @@
+"""Distributions over tokens: log-probabilities, draws and entropies from one log-softmax, within masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def log_probabilities(logits: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Return the log-probabilities of all actions, `(N, size)`.
+
+    Args:
+        logits: `(N, size)`.
+        masks: `(N, size)` bool, True where an action may be taken, at least one a row; None for all. What is masked
+            has probability 0 and no gradient.
+    """
+    return torch.log_softmax(masked(logits, masks), dim=-1)
+
+
+def masked(values: Tensor, masks: Tensor | None) -> Tensor:
+    """Return values `(N, size)`, the least finite number where a mask is False, so that 0 times it is 0."""
+    return values if masks is None else values.masked_fill(~masks, torch.finfo(values.dtype).min)
+
+
+def draw(log_probabilities: Tensor, deterministic: bool = False) -> Tensor:
+    """Return one action a row, `(N,)`: the likeliest, or one drawn with one random number by inverse transform."""
+    if deterministic:
+        return log_probabilities.argmax(dim=-1)
+    total = log_probabilities.exp().cumsum(dim=-1)  # (N, size), rising to 1
+    whole = total[:, -1:].contiguous()
+    chosen = torch.searchsorted(total, torch.rand_like(whole) * whole, right=True)
+    # rounding may put the number on the whole sum; the first action to reach that is the last one possible
+    return torch.minimum(chosen, torch.searchsorted(total, whole))[:, 0]
+
+
+def entropy(log_probabilities: Tensor) -> Tensor:
+    """Return the entropy of each row in nats, `(N,)`."""
+    return -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
+
+
+def packed(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Return masks `(..., size)` as bits, `(..., ceil(size / 8))`."""
+    return np.packbits(masks, axis=-1)
+
+
+def unpacked(bits: npt.NDArray[np.uint8], size: int, device: torch.device) -> Tensor:
+    """Return masks `(..., size)` from what `packed` returned."""
+    return torch.as_tensor(np.unpackbits(bits, axis=-1, count=size).view(np.bool_), device=device)

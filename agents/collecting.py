@@ -1,0 +1,102 @@
+"""Collecting: rollouts of on-policy agents, with action masks, and Python work for the rows that end alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from .buffers import EpisodeRolloutBuffer
+from .masked import MaskedPredictions, masks_of
+from .policies import CachedTransformerPolicy
+
+
+class Collecting(OnPolicyAlgorithm):
+    """Mixed into an on-policy algorithm of SB3's with a `CachedTransformerPolicy` and an `EpisodeRolloutBuffer`.
+
+    A rollout is what SB3's own `collect_rollouts` makes of it, but that actions are drawn within the environment's
+    masks, and that all rows that a time limit cuts in one step are valued in one batch. With another policy or buffer
+    it is SB3's own.
+    """
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Any, Any]:
+        """Return actions of observations, within masks `(n, size)` where they are given, and the state as given."""
+        if action_masks is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        assert isinstance(self.policy, MaskedPredictions)
+        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Fill the buffer with `n_rollout_steps` steps of each row; return False where a callback ended it early."""
+        policy = self.policy
+        if not (isinstance(policy, CachedTransformerPolicy) and isinstance(rollout_buffer, EpisodeRolloutBuffer)):
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        assert self._last_obs is not None
+        assert self._last_episode_starts is not None
+        policy.set_training_mode(False)
+        rollout_buffer.reset()
+        mask = masks_of(env)
+        callback.on_rollout_start()
+        for n_steps in range(n_rollout_steps):  # noqa: B007 (callbacks read it)
+            masks = None if mask is None else mask()
+            with torch.no_grad():
+                obs_tensor = torch.as_tensor(self._last_obs, device=self.device)
+                allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
+                actions, values, log_probs = policy(obs_tensor, action_masks=allowed)
+            actions = actions.cpu().numpy()
+            new_obs: Any
+            new_obs, rewards, dones, infos = env.step(actions)
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            ended = np.flatnonzero(dones)
+            if len(ended):
+                found = [infos[row] for row in ended.tolist()]
+                self._update_info_buffer(found, dones[ended])
+                rewards = self._continued(rewards, new_obs, ended, found)
+            obs: Any = self._last_obs
+            rollout_buffer.add(
+                obs, actions.reshape(-1, 1), rewards, self._last_episode_starts, values, log_probs, masks
+            )
+            self._last_obs, self._last_episode_starts = new_obs, dones
+        with torch.no_grad():
+            values = policy.predict_values(torch.as_tensor(new_obs, device=self.device))
+        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _continued(
+        self,
+        rewards: npt.NDArray[np.float32],
+        new_obs: npt.NDArray[Any],
+        ended: npt.NDArray[np.int64],
+        infos: list[dict[str, Any]],
+    ) -> npt.NDArray[np.float32]:
+        """Return rewards `(n,)` with the value of what a time limit cut off (Pardo et al., 2018), discounted."""
+        cut = [info.get("TimeLimit.truncated", False) and "terminal_observation" in info for info in infos]
+        rows = ended[np.array(cut)]
+        if not len(rows):
+            return rewards
+        last = new_obs.copy()  # of all rows: what the policy remembers of them serves here too
+        last[rows] = [info["terminal_observation"] for info, is_cut in zip(infos, cut) if is_cut]
+        with torch.no_grad():
+            values = self.policy.predict_values(torch.as_tensor(last, device=self.device))[:, 0].cpu().numpy()
+        rewards[rows] += self.gamma * values[rows]
+        return rewards

@@ -1,0 +1,217 @@
+"""The same work under TRL's GRPOTrainer and under TextGym's PPO, in turns: tokens written and learned from per second.
+
+    python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers/requirements.txt
+    .venv-peers/bin/python benchmarks/peers/grpo.py                # some two minutes
+    .venv-peers/bin/python benchmarks/peers/grpo.py --device cuda
+
+The work: 64 texts of 32 tokens are written by a transformer of 2 layers, 128 wide, 4 heads, 64 tokens, and learned from
+in one epoch, as one batch, in float32; that is one update, and a training has some. A text is paid +1 for each token
+that agrees with a fixed target and -1 for each that does not. Both sides run in one process, on fresh weights, and have
+trained before they are timed; tokens per second are all tokens over a whole training's seconds, by the wall and by the
+processor's clock.
+
+What is not the same. TRL writes after a prompt of one letter, since it takes no empty one; TextGym after its own first
+vector, so that both read 33 places. TRL takes one reward a text, the sum; TextGym one a token. TextGym also learns a
+value of each prefix, GRPO has none; TRL also decodes the texts and keeps statistics, which cannot be switched off.
+
+TRL is set for speed: no reference model (beta 0), no old weights' log-probabilities to compute (one iteration, one
+batch), no gradient checkpointing, no bfloat16 (slower on a CPU; TextGym has none), generation with its cache, no top-k,
+top-p or temperature to apply, an end token that the model cannot write, SDPA attention, torch's own GELU rather than
+GPT-2's formula, fused AdamW, no data workers; nothing logged, saved, evaluated or reported. What it offers for speed on
+a GPU, vLLM, is not used. Neither side is compiled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads that torch.set_num_threads does not govern
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import torch
+from machine import machine
+from stable_baselines3 import PPO
+
+from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, make_vec_env
+
+ROWS, LENGTH, LETTERS = 64, 32, 64
+WIDTH, LAYERS, HEADS = 128, 2, 4
+LEARNING_RATE, CLIP = 1e-3, 0.5
+ALPHABET = "".join(chr(ord("一") + i) for i in range(LETTERS))
+TARGET = np.random.default_rng(0).integers(0, LETTERS, LENGTH)
+SIDES = ("TRL", "TextGym")
+
+
+def peer(name: str) -> Any:
+    """Return a module that only this benchmark's own requirements install."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise SystemExit(
+            f"{name} cannot be imported ({error}). This benchmark has an environment of its own:\n"
+            "    python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers/requirements.txt\n"
+            "    .venv-peers/bin/python benchmarks/peers/grpo.py"
+        ) from error
+
+
+def agreement(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    """Return each text's reward, as TRL asks for it: +1 for each token of the target in its place, -1 for any other."""
+    paid: list[float] = np.where(np.array(completion_ids) == TARGET, 1.0, -1.0).sum(axis=1).tolist()
+    return paid
+
+
+def gpt2() -> tuple[Any, Any]:
+    """Return a fresh GPT-2 of the common shape, and a tokenizer with one token a letter."""
+    transformers, tokenizers = peer("transformers"), peer("tokenizers")
+    transformers.logging.set_verbosity_error()  # it warns of the end token that the model cannot write; we want that
+    end = LETTERS  # the model has no output for it: no text ends early, and nothing needs to forbid it
+    config = transformers.GPT2Config(
+        vocab_size=LETTERS,
+        n_positions=LENGTH + 1,
+        n_embd=WIDTH,
+        n_layer=LAYERS,
+        n_head=HEADS,
+        activation_function="gelu",
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=end,
+        attn_implementation="sdpa",
+    )
+    ids = {letter: i for i, letter in enumerate(ALPHABET)} | {"<end>": end}
+    letters = tokenizers.Tokenizer(tokenizers.models.BPE(ids, []))
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="<end>", pad_token="<end>")
+    return transformers.GPT2LMHeadModel(config), fast
+
+
+def trl_training(updates: int, device: str, folder: str) -> Callable[[], Any]:
+    """Return what trains under TRL for some updates, each time it is called."""
+    trl, datasets, transformers = peer("trl"), peer("datasets"), peer("transformers")
+    warnings.filterwarnings(
+        "ignore", "`.*gradient_checkpointing` is deprecated", FutureWarning
+    )  # TRL's own name for it
+    model, tokenizer = gpt2()
+    settings = trl.GRPOConfig(
+        output_dir=folder,
+        use_cpu=device == "cpu",
+        max_steps=updates,
+        per_device_train_batch_size=ROWS,
+        gradient_accumulation_steps=1,
+        num_generations=ROWS,
+        num_iterations=1,
+        max_completion_length=LENGTH,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+        beta=0.0,
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="constant",
+        max_grad_norm=CLIP,
+        optim="adamw_torch_fused",
+        gradient_checkpointing=False,
+        bf16=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        logging_strategy="no",
+        save_strategy="no",
+        eval_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    prompts = datasets.Dataset.from_dict({"prompt": [ALPHABET[0]] * updates})  # one an update: a single pass over them
+    trainer = trl.GRPOTrainer(model, agreement, settings, prompts, processing_class=tokenizer)
+    trainer.remove_callback(transformers.PrinterCallback)
+    train: Callable[[], Any] = trainer.train
+    return train
+
+
+def textgym_training(updates: int, device: str) -> Callable[[], Any]:
+    """Return what trains under TextGym for some updates, each time it is called."""
+    target = "".join(ALPHABET[i] for i in TARGET)
+    model = PPO(
+        CachedTransformerPolicy,
+        make_vec_env("TextGen-v0", ROWS, seed=0, target=target, alphabet=ALPHABET),
+        n_steps=LENGTH,
+        batch_size=ROWS * LENGTH,
+        n_epochs=1,
+        learning_rate=LEARNING_RATE,
+        max_grad_norm=CLIP,
+        rollout_buffer_class=EpisodeRolloutBuffer,
+        policy_kwargs={"features_extractor_kwargs": {"d_model": WIDTH, "n_layers": LAYERS, "n_heads": HEADS}},
+        seed=0,
+        device=device,
+    )
+    return lambda: model.learn(updates * ROWS * LENGTH, log_interval=None)  # type: ignore[arg-type]
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Return the seconds that some work takes: by the wall, and by the processor's clock."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def turns(work: dict[str, Callable[[], Any]], pairs: int) -> dict[str, list[tuple[float, float]]]:
+    """Return each side's seconds in each pair; the sides take turns in going first."""
+    taken: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
+    for pair in range(pairs):
+        for side in SIDES if pair % 2 == 0 else SIDES[::-1]:
+            taken[side].append(seconds(work[side]))
+    return taken
+
+
+def row(threads: int, clock: str, tokens: int, trl: list[float], ours: list[float]) -> str:
+    """Return a line of the table: each side's median speed, and the median of the pairs' ratios with its range."""
+    ratios = [theirs / own for theirs, own in zip(trl, ours)]
+    speeds = [f"{tokens / statistics.median(side):,.0f}" for side in (trl, ours)]
+    ratio = f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+    return f"| {threads} | {clock} | {speeds[0]} | {speeds[1]} | {ratio} |"
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="torch's threads")
+    parser.add_argument("--pairs", type=int, default=5, help="how often the sides take turns")
+    parser.add_argument("--updates", type=int, default=20, help="of one training")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda, but torch sees no GPU here. Leave it out, or install a torch built for CUDA.")
+    peer("trl")
+    print(machine("trl", "transformers", "stable-baselines3", "torch"))
+    print("| threads | clock | TRL, tokens/s | TextGym, tokens/s | ratio |\n" + "| --- " * 5 + "|")
+    with tempfile.TemporaryDirectory() as folder:
+        work = {
+            "TRL": trl_training(arguments.updates, arguments.device, folder),
+            "TextGym": textgym_training(arguments.updates, arguments.device),
+        }
+        for threads in arguments.threads:
+            torch.set_num_threads(threads)
+            turns(work, 1)  # warm
+            gc.freeze()  # TRL collects garbage when it begins: not all that was imported
+            taken = turns(work, arguments.pairs)
+            for clock in (0, 1):
+                times = [[pair[clock] for pair in taken[side]] for side in SIDES]
+                tokens = arguments.updates * ROWS * LENGTH
+                print(row(threads, ("wall", "processor")[clock], tokens, *times), flush=True)
+
+
+if __name__ == "__main__":
+    main()
