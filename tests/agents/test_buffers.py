@@ -4,46 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.buffers import RolloutBuffer
+from token_envs import environment
 from torch.nn import functional
 
-from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, SB3VecEnv, make_vec_env
+from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, make_vec_env
 from agents.prefixes import Prefixes
-
-
-class Scribble(gymnasium.Env[Any, Any]):
-    """Not growing prefixes: every observation is another row of chance."""
-
-    observation_space = spaces.Box(0, 9, (5,), np.int32)
-    action_space = spaces.Discrete(3)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        return self._row(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        return self._row(), float(action), bool(self.np_random.random() < 0.1), bool(self.np_random.random() < 0.1), {}
-
-    def _row(self) -> Any:
-        row, length = np.full(5, 9, np.int32), self.np_random.integers(6)
-        row[:length] = self.np_random.integers(9, size=length)
-        return row
-
-
-def environment(name: str, n: int) -> SB3VecEnv:
-    if name == "scribble":
-        return SB3VecEnv(SyncVectorEnv([Scribble] * n, autoreset_mode=AutoresetMode.SAME_STEP))
-    if name == "truncated":
-        rows = [lambda: gymnasium.wrappers.TimeLimit(gymnasium.make("TextGym/Copy-v0"), 3)] * n
-        return SB3VecEnv(SyncVectorEnv(rows, autoreset_mode=AutoresetMode.SAME_STEP))
-    return make_vec_env(name, n, seed=0)
 
 
 def collected(name: str, n: int, n_steps: int) -> tuple[PPO, PPO]:
