@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from .features import TransformerExtractor
     from .guard import FiniteGuard
     from .making import make_vec_env
-    from .policies import CachedTransformerPolicy
+    from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
+    from .replay import EpisodeReplayBuffer
     from .runs import load, save
     from .sb3_zip import import_sb3_zip
     from .vec_env import SB3VecEnv
 
 _LATER = {
+    "CachedTransformerDQNPolicy": ".policies",
     "CachedTransformerPolicy": ".policies",
+    "EpisodeReplayBuffer": ".replay",
     "EpisodeRolloutBuffer": ".buffers",
     "FiniteGuard": ".guard",
     "SB3VecEnv": ".vec_env",
@@ -38,8 +41,10 @@ _LATER = {
 __all__ = [
     "AGENTS",
     "Agent",
+    "CachedTransformerDQNPolicy",
     "CachedTransformerPolicy",
     "Config",
+    "EpisodeReplayBuffer",
     "EpisodeRolloutBuffer",
     "FiniteGuard",
     "SB3VecEnv",

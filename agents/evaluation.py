@@ -94,13 +94,21 @@ def _finish(
     """Write all rows to their ends, tell `note` of each step, and return their returns, `(n,)`."""
     returns, state, start = np.zeros(len(rows)), None, np.ones(len(rows), np.bool_)
     masked = task.mask is not None and "action_masks" in inspect.signature(agent.predict).parameters
+    # An agent may remember its rows by their place in the batch, so an ended one keeps it, seen as it was before its
+    # last token; only when half of them have ended do the others move up.
+    shown, seen, masks = np.arange(len(rows)), rows.tokens.copy(), np.ones((len(rows), task.size), np.bool_)
     while (going := np.flatnonzero(~rows.finished)).size:
+        if 2 * len(going) <= len(shown):
+            shown = going
         part = rows.take(going)
-        masks = {"action_masks": task.action_mask(part)} if masked else {}
-        actions, state = agent.predict(part.tokens, state, start[: len(going)], deterministic, **masks)
+        seen[going] = part.tokens
+        if masked:
+            masks[going] = task.action_mask(part)
+        within = {"action_masks": masks[shown]} if masked else {}
+        actions, state = agent.predict(seen[shown], state, start[: len(shown)], deterministic, **within)
         if state is not None and len(rows) > 1:
             return _finish_one_by_one(agent, task, rows, deterministic)
-        checked = check_actions(actions, len(going), task.size)
+        checked = check_actions(actions, len(shown), task.size)[np.isin(shown, going)]
         rewards = task.step(part, checked)
         note(checked, rewards)
         returns[going] += rewards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -98,8 +99,10 @@ class FiniteGuard(BaseCallback):
 
 def _all_finite(tensors: Iterable[Any]) -> bool:
     """Return whether all numbers of all tensors are finite: one small tensor crosses to the CPU, not one each."""
-    floats = [tensor for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()]
-    if not floats or torch.stack([norm.float() for norm in torch._foreach_norm(floats)]).isfinite().all():
+    floats = [tensor.detach() for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()]
+    if len(floats) == 1 and math.isfinite(floats[0].sum()):  # what is not finite makes a sum that is not
+        return True
+    if not floats or torch.stack(torch._foreach_norm([tensor.float() for tensor in floats])).isfinite().all():
         return True
     return all(bool(tensor.isfinite().all()) for tensor in floats)  # the norm of finite numbers may overflow
 

@@ -1,133 +1,166 @@
 """Tokens learned from per second: SB3 used plainly, and the steps towards reading each token once, one by one.
 
-    python benchmarks/learning_speed.py                          # T = 16, 32, 64; some minutes
-    python benchmarks/learning_speed.py --lengths 128 --pairs 1  # some minutes more
+    python benchmarks/learning_speed.py                                 # T = 16, 32, 64; some minutes
+    python benchmarks/learning_speed.py --lengths 128 --sides plain whole --pairs 3
+    python benchmarks/learning_speed.py --size large --threads 2 --minibatch best
 
-Every side writes the same task: T tokens of an alphabet of 64, 64 rows, and learns from one rollout with PPO, 4 epochs,
-minibatches of 256 transitions, a transformer of 2 layers, 64 wide. Sides take turns; the figure is the median of their
-CPU seconds on one thread. The sides:
+All sides write the same task, T tokens of an alphabet of 64, 64 rows, and learn from one rollout with PPO, 4 epochs,
+minibatches of 256 transitions; each in a process of its own, so that its memory can be told apart. They take turns.
+A ratio is the median over the turns of the plain side's seconds by another's; the speeds are medians. Seconds are the
+processor's on one thread, the clock's on several and on a GPU. The sides:
 
     plain     what one writes: nn.TransformerEncoder over the padded prefix, SB3's make_vec_env, PPO("MlpPolicy")
-    ours      make_vec_env and TransformerExtractor in place of those
+    batched   TextGym's make_vec_env
+    ours      TransformerExtractor too
     cached    CachedTransformerPolicy: while acting, each row costs its newest token
     packed    EpisodeRolloutBuffer too: in the update, each episode costs one pass
+    whole     agents.make("ppo")
+
+The last columns say which share of the rate at which this machine multiplies matrices of 1024 x 1024 the side reaches
+in the update and in the rollout, counting the multiplications that a token needs once; and how much memory the process
+took at its peak beyond what it had before the rollout.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
-import gymnasium
-import numpy as np
 import torch
 from machine import machine
-from stable_baselines3 import PPO
-from stable_baselines3.common.env_util import make_vec_env as sb3_make_vec_env
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor, nn
+from sides import EPOCHS, LETTERS, ON_POLICY, PACKED, ROWS, on_policy
 
-import textgym
-from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, TransformerExtractor, make_vec_env
-
-ROWS, LETTERS, EPOCHS, MINIBATCH = 64, 64, 4, 256
-SIZES = {"d_model": 64, "n_layers": 2, "n_heads": 4}
-ALPHABET = "".join(chr(ord("一") + i) for i in range(LETTERS))
+SIZES = {"small": {"d_model": 64, "n_layers": 2, "n_heads": 4}, "large": {"d_model": 128, "n_layers": 4, "n_heads": 4}}
+SPEEDS = ("T", "side", "rollout, tokens/s", "update, tokens/s", "end to end, tokens/s", "ratio")
+HEAD = (*SPEEDS, "update / GEMM", "rollout / GEMM", "memory, MiB")
 
 
-class PlainExtractor(BaseFeaturesExtractor):
-    """A causal nn.TransformerEncoder over the row, pads masked; the newest token's vector."""
+class Turn(NamedTuple):
+    """What one rollout and the update after it took."""
 
-    def __init__(self, space: gymnasium.spaces.Box, d_model: int, n_layers: int, n_heads: int) -> None:
-        super().__init__(space, d_model)
-        self.pad, length = int(space.high[0]), space.shape[0]
-        self.token, self.position = nn.Embedding(self.pad + 1, d_model), nn.Embedding(length + 1, d_model)
-        layer = nn.TransformerEncoderLayer(
-            d_model, n_heads, 4 * d_model, 0.0, "gelu", batch_first=True, norm_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
-        self.register_buffer("mask", torch.full((length + 1, length + 1), float("-inf")).triu(1), persistent=False)
+    rollout: float  # seconds
+    update: float
+    memory: float  # MiB
+    gemm: float  # floating-point operations per second of this machine at that time
 
-    def forward(self, observations: Tensor) -> Tensor:
-        """Return features `(B, d_model)` of rows `(B, L)`."""
-        ids = nn.functional.pad(observations.long(), (1, 0), value=self.pad)  # an empty row has a column too
-        x = self.token(ids) + self.position.weight
-        hidden: Tensor = self.encoder(x, mask=self.mask)
-        return hidden[torch.arange(len(ids)), (observations != self.pad).sum(dim=1)]
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of both."""
+        return self.rollout + self.update
 
 
-def side(name: str, length: int) -> PPO:
-    """Return an agent that has not learned yet."""
-    textgym.env_ids()
-    target = "".join(np.random.default_rng(0).choice(list(ALPHABET), length))
-    kwargs: dict[str, Any] = {"target": target, "alphabet": ALPHABET}
-    plain = {"net_arch": [], "ortho_init": False, "features_extractor_kwargs": SIZES}
-    env: Any = make_vec_env("TextGen-v0", ROWS, seed=0, **kwargs)
-    policy: Any = "MlpPolicy"
-    policy_kwargs: dict[str, Any] = {**plain, "features_extractor_class": TransformerExtractor}
-    buffer: Any = None
-    if name == "plain":
-        env = sb3_make_vec_env("TextGen-v0", ROWS, seed=0, env_kwargs=kwargs)
-        policy_kwargs["features_extractor_class"] = PlainExtractor
-    if name in ("cached", "packed"):
-        policy, policy_kwargs = CachedTransformerPolicy, {"features_extractor_kwargs": SIZES}
-    if name == "packed":
-        buffer = EpisodeRolloutBuffer
-    return PPO(
-        policy,
-        env,
-        n_steps=length,
-        batch_size=MINIBATCH,
-        n_epochs=EPOCHS,
-        rollout_buffer_class=buffer,
-        policy_kwargs=policy_kwargs,
-        seed=0,
-        device="cpu",
-    )
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Return the CPU seconds that some work takes."""
-    start = time.process_time()
+def seconds(work: Callable[[], Any], by_clock: bool) -> float:
+    """Return the seconds that some work takes, the processor's or the clock's."""
+    clock = time.perf_counter if by_clock else time.process_time
+    start = clock()
     work()
-    return time.process_time() - start
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return clock() - start
 
 
-def measure(name: str, length: int) -> tuple[float, float]:
-    """Return the CPU seconds of one rollout and of the update that follows."""
-    model = side(name, length)
+def peak() -> float:
+    """Return the most memory that this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def gemm(device: str, by_clock: bool) -> float:
+    """Return the operations per second of a matrix product."""
+    a = torch.ones(1024, 1024, device=device)
+    return 2 * 1024**3 / min(seconds(lambda: a @ a, by_clock) for _ in range(5))
+
+
+def serve(pipe: Connection, name: str, length: int, options: argparse.Namespace) -> None:
+    """Take a turn each time that the other end of a pipe asks for one."""
+    torch.set_num_threads(options.threads)
+    by_clock = options.threads > 1 or options.device != "cpu"
+    minibatch = (1024 if name in PACKED else 64) if options.minibatch == "best" else int(options.minibatch)
+    model = on_policy(name, length, SIZES[options.size], minibatch, options.device)
     _, callback = model._setup_learn(ROWS * length)
-    env, buffer = model.env, model.rollout_buffer
-    assert env is not None
-    rollout = seconds(lambda: model.collect_rollouts(env, callback, buffer, length))
-    return rollout, seconds(model.train)
+    env, buffer, before = model.env, model.rollout_buffer, peak()
+
+    def collect() -> None:
+        model.collect_rollouts(env, callback, buffer, length)
+
+    while pipe.recv():
+        rate = gemm(options.device, by_clock)
+        rollout = seconds(collect, by_clock)
+        pipe.send(Turn(rollout, seconds(model.train, by_clock), peak() - before, rate))
+
+
+def taken(length: int, options: argparse.Namespace) -> dict[str, list[Turn]]:
+    """Return the turns of each side."""
+    context, pipes, processes = multiprocessing.get_context("spawn"), {}, []
+    for name in options.sides:
+        pipes[name], other = context.Pipe()
+        process = context.Process(target=serve, args=(other, name, length, options), daemon=True)
+        process.start()
+        processes.append(process)
+    turns: dict[str, list[Turn]] = {name: [] for name in options.sides}
+    for turn in range(options.pairs + 1):
+        for name in options.sides:
+            if turn == 0 and name == "plain" and length > 32:
+                continue  # the first turn is for warming up, which would take this side minutes and changes nothing
+            pipes[name].send(True)
+            found = pipes[name].recv()
+            turns[name] += [found] if turn else []
+    for name, process in zip(options.sides, processes):
+        pipes[name].send(False)
+        process.join()
+    return turns
+
+
+def operations(length: int, size: str) -> float:
+    """Return the multiplications and additions of one token's pass through the network, in the middle of a text."""
+    sizes = SIZES[size]
+    d, layers = sizes["d_model"], sizes["n_layers"]
+    return layers * (24 * d * d + 4 * d * length / 2) + 2 * d * (LETTERS + 1)
+
+
+def line(length: int, name: str, turns: list[Turn], plain: list[Turn] | None, size: str) -> str:
+    """Return a row of the table."""
+    tokens, needed = ROWS * length, operations(length, size)
+    rollout, update, whole = (
+        statistics.median(values)
+        for values in zip(*((tokens / t.rollout, tokens / t.update, tokens / t.seconds) for t in turns))
+    )
+    ratio = "" if plain is None else f"{statistics.median(p.seconds / t.seconds for p, t in zip(plain, turns)):.1f}x"
+    rate = statistics.median(turn.gemm for turn in turns)
+    shares = [
+        f"{100 * speed * cost / rate:.0f} %" for speed, cost in ((update, 3 * EPOCHS * needed), (rollout, needed))
+    ]
+    memory = f"{max(turn.memory for turn in turns):,.0f}"
+    cells = (length, name, f"{rollout:,.0f}", f"{update:,.0f}", f"{whole:,.0f}", ratio, *shares, memory)
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", nargs="+", type=int, default=[16, 32, 64])
-    parser.add_argument("--pairs", type=int, default=3, help="how often the sides take turns")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    parser.add_argument("--lengths", nargs="+", type=int, default=[16, 32, 64], metavar="T")
+    parser.add_argument("--sides", nargs="+", choices=ON_POLICY, default=list(ON_POLICY))
+    parser.add_argument("--size", choices=list(SIZES), default="small", help="2 layers, 64 wide; or 4 layers, 128 wide")
+    parser.add_argument("--minibatch", default="256", help="transitions; or best: plain 64, packed and whole 1024")
+    parser.add_argument("--pairs", type=int, default=5, help="how often the sides take turns")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("--device cuda, but torch sees no GPU here. Leave it out, or install a torch built for CUDA.")
     print(machine("stable-baselines3", "torch"))
-    print("| T | side | rollout, tokens/s | update, tokens/s | end to end, tokens/s | ratio |\n" + "| --- " * 6 + "|")
-    for length in arguments.lengths:
-        names = ("plain", "ours", "cached", "packed")
-        taken = [{name: measure(name, length) for name in names} for _ in range(arguments.pairs)]
-        for name in names:
-            tokens = ROWS * length
-            rollout, update = (statistics.median(turn[name][part] for turn in taken) for part in (0, 1))
-            ratio = statistics.median(sum(turn["plain"]) / sum(turn[name]) for turn in taken)
-            whole = statistics.median(sum(turn[name]) for turn in taken)
-            print(
-                f"| {length} | {name} | {tokens / rollout:,.0f} | {tokens / update:,.0f} | {tokens / whole:,.0f} | "
-                f"{ratio:.1f}x |",
-                flush=True,
-            )
+    print(f"{options.size} network, {options.threads} thread(s), minibatch {options.minibatch}, {options.device}\n")
+    print("| " + " | ".join(HEAD) + " |\n|" + " --- |" * len(HEAD))
+    for length in options.lengths:
+        turns = taken(length, options)
+        for name in options.sides:
+            print(line(length, name, turns[name], turns.get("plain"), options.size), flush=True)
 
 
 if __name__ == "__main__":
