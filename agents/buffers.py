@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from .categorical import packed, unpacked
-from .prefixes import Prefixes, extends, lengths
+from .prefixes import Prefixes, extends, lengths, require_tokens
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +31,7 @@ class EpisodeRolloutBuffer(RolloutBuffer):
 
     def reset(self) -> None:
         """Forget everything."""
+        require_tokens(self.observation_space, type(self).__name__)
         shape, self.obs_shape = self.obs_shape, (0,)  # rows are kept below instead
         super().reset()
         self.obs_shape = shape

@@ -28,7 +28,8 @@ def draw(log_probabilities: Tensor, deterministic: bool = False) -> Tensor:
     """Return one action a row, `(N,)`: the likeliest, or one drawn with one random number by inverse transform."""
     if deterministic:
         return log_probabilities.argmax(dim=-1)
-    total = log_probabilities.exp().cumsum(dim=-1)  # (N, size), rising to 1
+    # in double precision: a GPU adds in parallel, and where an action is impossible single precision might still rise
+    total = log_probabilities.exp().cumsum(dim=-1, dtype=torch.float64)  # (N, size), rising to 1
     whole = total[:, -1:].contiguous()
     chosen = torch.searchsorted(total, torch.rand_like(whole) * whole, right=True)
     # rounding may put the number on the whole sum; the first action to reach that is the last one possible

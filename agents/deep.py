@@ -9,8 +9,8 @@ from typing import Any
 from gymnasium import spaces
 
 from .buffers import EpisodeRolloutBuffer
-from .features import holds_tokens
 from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
+from .prefixes import holds_tokens
 from .probe import Probe
 from .replay import EpisodeReplayBuffer
 from .scaled import scaled

@@ -90,7 +90,8 @@ class GuardedDQN(Guarded, DQN):
         """Remember a step, and within which masks the next one will be taken."""
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         if self._mask and isinstance(replay_buffer, EpisodeReplayBuffer):
-            self._masks = self._mask()  # an ended row's are those of its next episode, which no target reads
+            self._masks = self._mask()
+            # an ended row's are those of its next episode; where a time limit cut it, all actions count in its target
             replay_buffer.restrict(self._masks | dones[:, None])
 
     def _any(self, n: int, masks: Array | None) -> Array:

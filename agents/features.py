@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
@@ -15,7 +14,7 @@ from textgym.errors import InvalidSetting, require_positive
 from textgym.space import TokenBox
 
 from .cache import Caches
-from .prefixes import Prefixes
+from .prefixes import Prefixes, require_tokens
 from .transformer import CausalTransformer
 
 
@@ -62,7 +61,7 @@ class TransformerExtractor(BaseFeaturesExtractor):
             tokens = observation_space[token_key]
             rest = [space for key, space in observation_space.spaces.items() if key != token_key]
             others = sum(get_flattened_obs_dim(space) for space in rest)
-        pad = _pad(tokens)
+        pad = require_tokens(tokens, "TransformerExtractor")
         super().__init__(observation_space, d_model + others)
         self.token_key = token_key
         assert tokens.shape is not None
@@ -133,19 +132,3 @@ class TransformerExtractor(BaseFeaturesExtractor):
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what was remembered: it belongs to a moment, not to the network."""
         return {**self.__dict__, "_caches": Caches(), "_followed": Caches(1)}
-
-
-def holds_tokens(space: spaces.Space[Any]) -> bool:
-    """Return whether a space is a row of token ids: an integer Box from 0 to a pad."""
-    whole = isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.integer)
-    return whole and isinstance(space, spaces.Box) and not space.low.any() and bool((space.high == space.high[0]).all())
-
-
-def _pad(space: spaces.Space[Any]) -> int:
-    """Return the pad of a space of tokens."""
-    if not isinstance(space, spaces.Box) or not holds_tokens(space):
-        raise InvalidSetting(
-            f"{space} holds no tokens. TransformerExtractor reads Box(0, pad, (length,), int32), the space of "
-            "TextGym's environments: ids below pad, and pad where nothing stands."
-        )
-    return int(space.high[0])

@@ -159,6 +159,11 @@ class CachedTransformerDQNPolicy(MaskedPredictions, DQNPolicy):
         """Return a network of its own; SB3 asks for the online and the target one."""
         return CachedQNetwork(**self._update_features_extractor(self.net_args, features_extractor=None)).to(self.device)
 
+    def set_training_mode(self, mode: bool) -> None:
+        """Switch between learning and acting, the target network too, so that it forgets what it read before a copy."""
+        super().set_training_mode(mode)
+        self.q_net_target.set_training_mode(mode)
+
     def follow(self, obs: Any, action_masks: Any = None) -> Any:
         """Return the best actions `(n,)` of rows that are being written, one call for each token, within masks."""
         masks = None if action_masks is None else torch.as_tensor(action_masks, device=self.device)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 from torch import Tensor
 
+from textgym.errors import InvalidSetting
+
 Array = npt.NDArray[Any]
 
 
@@ -19,6 +21,26 @@ class Prefixes(NamedTuple):
     segment: Tensor  # (N,) int64, a row of `tokens`
     length: Tensor  # (N,) int64, the tokens of the prefix
     masks: Tensor | None = None  # (N, size) bool, the actions that could be taken; None for all
+
+
+def holds_tokens(space: spaces.Space[Any]) -> bool:
+    """Return whether a space is a row of token ids: an integer Box from 0 to a pad."""
+    whole = isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.integer)
+    return whole and isinstance(space, spaces.Box) and not space.low.any() and bool((space.high == space.high[0]).all())
+
+
+def require_tokens(space: spaces.Space[Any], owner: str) -> int:
+    """Return the pad of a space of tokens.
+
+    Raises:
+        InvalidSetting: it is another space; `owner` is what reads it.
+    """
+    if not isinstance(space, spaces.Box) or not holds_tokens(space):
+        raise InvalidSetting(
+            f"{space} holds no tokens. {owner} reads Box(0, pad, (length,), int32), the space of TextGym's "
+            "environments: ids below pad, and pad where nothing stands."
+        )
+    return int(space.high[0])
 
 
 def lengths(tokens: Array, space: spaces.Space[Any]) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from textgym.errors import InvalidSetting
 
 from .categorical import packed, unpacked
-from .prefixes import Prefixes, extends, lengths
+from .prefixes import Prefixes, extends, lengths, require_tokens
 
 Array = npt.NDArray[Any]
 NONE = -1  # no segment
@@ -39,7 +39,7 @@ class EpisodeReplayBuffer(ReplayBuffer):
         handle_timeout_termination: whether what follows a time limit counts, as in SB3.
 
     Raises:
-        InvalidSetting: with `optimize_memory_usage`.
+        InvalidSetting: other observations; `optimize_memory_usage`.
     """
 
     def __init__(
@@ -52,23 +52,29 @@ class EpisodeReplayBuffer(ReplayBuffer):
         optimize_memory_usage: bool = False,
         handle_timeout_termination: bool = True,
     ) -> None:
+        require_tokens(observation_space, type(self).__name__)
         if optimize_memory_usage:
             raise InvalidSetting("EpisodeReplayBuffer keeps each token once already: leave optimize_memory_usage out.")
         nothing = spaces.Box(0, 1, (0,))  # observations are kept below instead
         super().__init__(buffer_size, nothing, action_space, device, n_envs, False, handle_timeout_termination)
         self.observation_space, self.obs_shape = observation_space, observation_space.shape or ()
-        shape = self.buffer_size, n_envs
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        shape = self.buffer_size, self.n_envs
         self.segment = np.full(shape, NONE, np.int64)  # of each transition
         self.begins = np.zeros(shape, np.bool_)  # whether a transition is its segment's first that is remembered
         self.length = np.zeros(shape, np.int64)  # tokens of the observation
         self.next_length = np.zeros(shape, np.int64)  # tokens of the one after it
         self.next_masks: Array | None = None  # (buffer_size, n_envs, ceil(size / 8)) uint8, where actions are masked
-        capacity = 2 * n_envs
+        capacity = 2 * self.n_envs
         self.tokens = np.zeros((capacity, *self.obs_shape), np.int32)  # (capacity, L) the longest row of each segment
         self.last = np.zeros_like(self.tokens)  # the observation after a segment, where it does not extend the row
         self.grown = np.ones(capacity, np.bool_)  # whether it does
         self.steps = np.zeros(capacity, np.int64)  # transitions remembered of each segment
-        self.open = np.full(n_envs, NONE, np.int64)  # the segment that each row's next step belongs to
+        self.open = np.full(self.n_envs, NONE, np.int64)  # the segment that each row's next step belongs to
         self._free = list(range(capacity))
 
     def add(
@@ -115,9 +121,16 @@ class EpisodeReplayBuffer(ReplayBuffer):
         self.next_masks[self.pos - 1] = packed(next_masks)
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
-        """Return whole segments with some `batch_size` transitions."""
+        """Return whole segments with `batch_size` transitions on average.
+
+        Raises:
+            InvalidSetting: nothing is remembered yet.
+        """
         first = np.flatnonzero(self.begins)  # in the order of the memory, whatever rows of tokens they have
-        many = max(1, round(batch_size * len(first) / (self.size() * self.n_envs)))
+        if not len(first):
+            raise InvalidSetting("nothing is remembered yet: there is nothing to learn from.")
+        # rounded up or down by chance, so that there are `batch_size` transitions on average
+        many = max(1, int(batch_size * len(first) / (self.size() * self.n_envs) + np.random.rand()))  # noqa: NPY002
         chosen = first[np.random.randint(len(first), size=many)]  # noqa: NPY002 (SB3's buffers draw from it)
         segments = self.segment.flat[chosen]
         steps = self.steps[segments]

@@ -89,6 +89,8 @@ def _set_segments(buffer: EpisodeReplayBuffer, state: Mapping[str, Any], k: int,
     masks, size = state["next_masks"], int(buffer.action_space.n)  # type: ignore[attr-defined]
     if masks is not None:
         masks = array_like(state, "next_masks", (k, n, -(-size // 8)), np.uint8, 0, 255)
+        if not masks.any(axis=-1).all():
+            raise InvalidSetting("the replay buffer's masks leave some step no action.")
     segment = _numbered(begins, oldest)
     have = lengths(tokens, buffer.observation_space)[0]
     after = have.copy()  # tokens of the longest row that a next observation may be a prefix of
@@ -102,7 +104,7 @@ def _set_segments(buffer: EpisodeReplayBuffer, state: Mapping[str, Any], k: int,
         buffer.next_masks = np.full((buffer.buffer_size, *masks.shape[1:]), 255, np.uint8)
         buffer.next_masks[:k] = masks
     newest = segment[oldest - 1] if k else np.full(n, NONE)  # oldest is 0 where the buffer is not full: the last step
-    buffer.open = np.where(is_open, newest, NONE)
+    buffer.open = np.where(is_open & grown[newest], newest, NONE) if k else newest
 
 
 def _numbered(begins: Array, oldest: int) -> Array:

@@ -171,6 +171,12 @@ class Task:
                 f"the task's mask gave {np.asarray(mask).dtype} of shape {np.shape(mask)}; it must give bool, "
                 f"({len(episodes)}, {self.size})."
             )
+        if not (mask.any(axis=1) | episodes.finished).all():
+            row = int(np.flatnonzero(~mask.any(axis=1) & ~episodes.finished)[0])
+            raise InvalidSetting(
+                f"the task's mask leaves row {row} no action, {int(episodes.length[row])} tokens after its prompt; it "
+                "must allow at least one."
+            )
         return mask
 
 
