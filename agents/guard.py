@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from textgym.errors import NotFinite
 
+from .flat_adam import FlatAdam
 from .scaled import scaled
 from .vec_env import name_of
 
@@ -72,8 +73,12 @@ class FiniteGuard(BaseCallback):
             raise self._error(f"the output of {name} is not finite: {cause}")
 
     def _check_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if isinstance(optimizer, FlatAdam):
+            optimizer.gather()
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if gradients and not _all_finite(gradients):
+            if isinstance(optimizer, FlatAdam):
+                optimizer.spread()
             named = self.model.policy.named_parameters()
             bad = _first_bad((name, p.grad) for name, p in named if p.grad is not None)
             losses = getattr(self.model.logger, "name_to_value", {})

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .categorical import draw, entropy, log_probabilities, masked
 from .features import TransformerExtractor
+from .flat_adam import FlatAdam
 from .masked import MaskedPredictions
 from .prefixes import Prefixes
 
@@ -105,11 +106,11 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
 
 
 def with_transformer(policy_kwargs: dict[str, Any], **adam: Any) -> dict[str, Any]:
-    """Return a policy's arguments with what the user left open: the transformer, linear heads and fused Adam."""
+    """Return a policy's arguments with what the user left open: the transformer, linear heads and FlatAdam."""
     sizes = {"use_cache": True, **(policy_kwargs.get("features_extractor_kwargs") or {})}
     own: dict[str, Any] = {"features_extractor_class": TransformerExtractor, "net_arch": []}
     if "optimizer_class" not in policy_kwargs and "optimizer_kwargs" not in policy_kwargs:
-        own["optimizer_kwargs"] = {"fused": True, **adam}
+        own |= {"optimizer_class": FlatAdam, "optimizer_kwargs": adam}
     return {**own, **policy_kwargs, "features_extractor_kwargs": sizes}
 
 

@@ -1,0 +1,92 @@
+"""FlatAdam: Adam over all of a network's parameters as one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+
+
+class FlatAdam(torch.optim.Adam):
+    """torch's fused Adam over one flat tensor, of which the parameters are parts.
+
+    It computes what `torch.optim.Adam` does. A small network has dozens of small parameters, and what a step costs is
+    their number; here a step, a norm and the check that gradients are finite are one operation each. Parameters that
+    were moved, copied or replaced since the last step are taken as they are and made parts again.
+
+    A parameter without a gradient counts as one whose gradient is 0. There is one group of parameters, and the
+    optimiser's state is that of one parameter, in the order in which they were given.
+
+    Args:
+        params: parameters of one dtype and one device.
+        lr: the step size.
+        kwargs: as `torch.optim.Adam` has them.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1e-3, **kwargs: Any) -> None:
+        self.members = list(params)
+        flat = nn.Parameter(torch.cat([member.detach().flatten() for member in self.members]))
+        super().__init__([flat], lr=lr, **{"fused": True, **kwargs})
+        self._parts: list[Tensor] = []  # of the flat tensor, one for each member
+
+    @property
+    def flat(self) -> nn.Parameter:
+        """All parameters side by side, with their gradient where `gather` has put it."""
+        flat: nn.Parameter = self.param_groups[0]["params"][0]
+        return flat
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, whatever `set_to_none` says."""
+        self.flat.grad = None
+        for member in self.members:
+            member.grad = None
+
+    def step(self, closure: Any = None) -> Any:
+        """Make a step."""
+        self.gather()
+        loss = super().step(closure)
+        increment_version(self.members)  # what remembers results of theirs looks at it
+        return loss
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Put the parameters' gradients side by side into `flat.grad`, where there are some."""
+        if all(member.grad is None for member in self.members):
+            return
+        if len(self._parts) != len(self.members) or any(
+            member.data_ptr() != part.data_ptr() for member, part in zip(self.members, self._parts)
+        ):
+            self._tie()
+        gradients = [torch.zeros_like(member) if member.grad is None else member.grad for member in self.members]
+        gathered = torch.cat([gradient.flatten() for gradient in gradients])
+        self.flat.grad = gathered if self.flat.grad is None else self.flat.grad + gathered
+        for member in self.members:
+            member.grad = None
+
+    def spread(self) -> None:
+        """Let the parameters have their gradients again, for those who look for them there."""
+        if self.flat.grad is not None:
+            parts = torch.split(self.flat.grad, [member.numel() for member in self.members])
+            for member, part in zip(self.members, parts):
+                member.grad = part.view_as(member)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the parts: whoever gets a copy has members of its own."""
+        return {**super().__getstate__(), "members": self.members, "_parts": []}
+
+    def _tie(self) -> None:
+        """Make the members, as they are now, parts of the flat tensor."""
+        flat, device = self.flat, self.members[0].device
+        gradient = None if flat.grad is None else flat.grad.to(device)
+        flat.grad = None
+        flat.data = torch.cat([member.data.flatten() for member in self.members])
+        flat.grad = gradient
+        if flat in self.state:
+            self.state[flat] = {name: value.to(device) for name, value in self.state[flat].items()}
+        parts = torch.split(flat.data, [member.numel() for member in self.members])
+        self._parts = [part.view_as(member) for part, member in zip(parts, self.members)]
+        for member, part in zip(self.members, self._parts):
+            member.data = part
