@@ -62,10 +62,10 @@ class CausalTransformer(nn.Module):
             `(B, W + 1, d_model)`, W the tokens of the longest row: at j the vector of a row's first j tokens; where the
             row has fewer, it means nothing.
         """
-        ids, columns, _ = self.align(tokens)
+        ids, columns = self.align(tokens)
         x = self.token(ids) + self.position.weight[1 : 1 + ids.shape[1]]  # (B, W, d)
         if self.column is not None:
-            x = x + self.column(columns)
+            x = x + (self.column.weight[: ids.shape[1]] if columns is None else self.column(columns))
         x = torch.cat([self.first().expand(len(x), 1, -1), x], dim=1)  # (B, W + 1, d)
         for block in self.blocks:
             x = block(x, fused)
@@ -82,21 +82,24 @@ class CausalTransformer(nn.Module):
         begin: Tensor = self.begin + self.position.weight[0]
         return begin
 
-    def align(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def align(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Move each row's tokens to the left, so that no pad stands before one: causal attention then sees no pad.
 
         Returns:
             ids `(B, W)` of W columns, as many as the longest row has tokens; 0 behind a row's newest token. The columns
-            that they had, `(B, W)`. How many each row has, `(B,)`.
+            that they had, `(B, W)`; None where no row was moved.
         """
         real = tokens != self.pad  # (B, L)
-        count = real.sum(dim=1)
-        width = int(count.max()) if real.numel() else 0
-        start = real.int().argmax(dim=1) if width else count
-        columns = start[:, None] + torch.arange(width, device=tokens.device)  # (B, W)
-        columns = columns.clamp(max=max(tokens.shape[1] - 1, 0))
-        ids = tokens.gather(1, columns)
-        return ids.masked_fill(ids == self.pad, 0), columns, count
+        width = int(real.sum(dim=1).max()) if real.numel() else 0
+        start = real.int().argmax(dim=1) if width else real.sum(dim=1)  # (B,)
+        columns = None
+        ids, behind = tokens[:, :width], ~real[:, :width]
+        if start.any():
+            columns = start[:, None] + torch.arange(width, device=tokens.device)  # (B, W)
+            columns = columns.clamp(max=max(tokens.shape[1] - 1, 0))
+            ids = tokens.gather(1, columns)
+            behind = ids == self.pad
+        return ids.masked_fill(behind, 0), columns
 
 
 class Block(nn.Module):
