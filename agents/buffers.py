@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
@@ -116,6 +117,8 @@ class EpisodeRolloutBuffer(RolloutBuffer):
         tokens = torch.as_tensor(self.tokens[segments], dtype=torch.long, device=self.device)
         places, length = wholes.to(self.device)
         actions = self.actions.reshape(-1, self.action_dim)[transitions]
+        if not isinstance(self.action_space, spaces.Discrete):
+            actions = actions.astype(np.float32)  # as SB3 has them
         prefixes = Prefixes(tokens, places - first, length, masks)
         return RolloutBufferSamples(
             prefixes,  # type: ignore[arg-type]

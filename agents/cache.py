@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -132,24 +133,33 @@ class Caches:
         self.most = most
         self._held: list[PrefixCache] = []  # the one used last comes last
         self._of: CausalTransformer | None = None
-        self._parameters: list[Tensor] = []  # of it: to walk through its modules costs as much as a step
-        self._version = -1
+        self._owners: list[tuple[Any, str]] = []  # of its parameters: to walk through its modules costs half a step
+        self._print: tuple[int, ...] = ()
 
     def clear(self) -> None:
         """Forget everything."""
         self._held.clear()
         self._of = None
 
-    @torch.no_grad()
+    def serves(self, n: int) -> bool:
+        """Return whether n rows are remembered."""
+        return any(len(cache) == n for cache in self._held)
+
     def read(self, transformer: CausalTransformer, tokens: Tensor) -> Tensor:
         """Return the hidden vector of each row's whole prefix, `(n, d)`, reading as little as possible."""
+        if not len(tokens) or transformer.begin.is_inference() or _has_holes(transformer, tokens):
+            return transformer.newest(tokens)
+        with torch.inference_mode(False), torch.no_grad():  # what is kept must serve outside of inference, too
+            return self._read(transformer, tokens)
+
+    def _read(self, transformer: CausalTransformer, tokens: Tensor) -> Tensor:
         if self._of is not transformer:
+            self._of = transformer
+            self._owners = _owners(transformer)
+        found = _fingerprint(self._owners)
+        if found != self._print:
             self._held.clear()
-            self._of, self._parameters = transformer, list(transformer.parameters())
-        version = sum([parameter._version for parameter in self._parameters])
-        if version != self._version:
-            self._held.clear()
-            self._version = version
+            self._print = found
         served = [(cache, cache.serves(tokens)) for cache in self._held if len(cache) == len(tokens)]
         best = max(served, key=lambda pair: int(pair[1].sum()), default=None)
         if best is None or not best[1].any():  # nothing known: take the place of the one not used for longest
@@ -165,6 +175,26 @@ class Caches:
             return served[0]  # of the same size: its memory serves again
         cache = PrefixCache(transformer, len(tokens))
         return cache, torch.zeros_like(cache.count)
+
+
+def _owners(transformer: CausalTransformer) -> list[tuple[Any, str]]:
+    """Return where a transformer's parameters are kept."""
+    return [(m._parameters, name) for m in transformer.modules() for name, p in m._parameters.items() if p is not None]
+
+
+def _fingerprint(owners: list[tuple[Any, str]]) -> tuple[int, ...]:
+    """Return what changes where parameters are written to, replaced or moved; but not by a write through `.data`."""
+    parameters = [owner[name] for owner, name in owners]
+    return sum([parameter._version for parameter in parameters]), *[parameter.data_ptr() for parameter in parameters]
+
+
+def _has_holes(transformer: CausalTransformer, tokens: Tensor) -> bool:
+    """Return whether pads stand between tokens, as they may in rows that are not TextGym's."""
+    if transformer.column is not None or not tokens.shape[1]:
+        return False
+    real = tokens != transformer.pad
+    begins = (real[:, 1:] & ~real[:, :-1]).sum(dim=1) + real[:, 0].long()  # runs of tokens
+    return bool((begins > 1).any())
 
 
 class _CachedBlock:

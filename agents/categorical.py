@@ -38,7 +38,8 @@ def draw(log_probabilities: Tensor, deterministic: bool = False) -> Tensor:
 
 def entropy(log_probabilities: Tensor) -> Tensor:
     """Return the entropy of each row in nats, `(N,)`."""
-    return -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
+    finite = log_probabilities.clamp(min=torch.finfo(log_probabilities.dtype).min)  # 0 times it is 0
+    return -(log_probabilities.exp() * finite).sum(dim=-1)
 
 
 def packed(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -21,8 +22,8 @@ class Collecting(OnPolicyAlgorithm):
     """Mixed into an on-policy algorithm of SB3's with a `CachedTransformerPolicy` and an `EpisodeRolloutBuffer`.
 
     A rollout is what SB3's own `collect_rollouts` makes of it, but that actions are drawn within the environment's
-    masks, and that all rows that a time limit cuts in one step are valued in one batch. With another policy or buffer
-    it is SB3's own.
+    masks, and that all rows that a time limit cuts in one step are valued in one batch. With another policy, buffer or
+    kind of action it is SB3's own.
     """
 
     def predict(
@@ -44,11 +45,15 @@ class Collecting(OnPolicyAlgorithm):
     ) -> bool:
         """Fill the buffer with `n_rollout_steps` steps of each row; return False where a callback ended it early."""
         policy = self.policy
-        if not (isinstance(policy, CachedTransformerPolicy) and isinstance(rollout_buffer, EpisodeRolloutBuffer)):
+        own = isinstance(policy, CachedTransformerPolicy) and isinstance(rollout_buffer, EpisodeRolloutBuffer)
+        if not own or not isinstance(self.action_space, spaces.Discrete):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         assert self._last_obs is not None
         assert self._last_episode_starts is not None
+        assert isinstance(policy, CachedTransformerPolicy)
+        assert isinstance(rollout_buffer, EpisodeRolloutBuffer)
         policy.set_training_mode(False)
+        policy.forget()
         rollout_buffer.reset()
         mask = masks_of(env)
         callback.on_rollout_start()

@@ -63,6 +63,6 @@ def _arguments(env: Any, settings: DeepSettings, own: Mapping[str, Any]) -> dict
     if holds_tokens(space):
         return {**arguments, **own, **sizes}
     if isinstance(space, spaces.Dict):
-        tokens = any(map(holds_tokens, space.values()))
+        tokens = "tokens" in space.spaces and holds_tokens(space["tokens"])
         return {**arguments, **({"policy": own["policy"], **sizes} if tokens else {"policy": "MultiInputPolicy"})}
     return {**arguments, "policy": "MlpPolicy"}

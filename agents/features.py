@@ -64,6 +64,7 @@ class TransformerExtractor(BaseFeaturesExtractor):
         pad = require_tokens(tokens, "TransformerExtractor")
         super().__init__(observation_space, d_model + others)
         self.token_key = token_key
+        self._other_keys = [key for key in getattr(observation_space, "spaces", ()) if key != token_key]
         assert tokens.shape is not None
         self.scale = d_model**-0.5
         self.use_cache = use_cache
@@ -83,9 +84,14 @@ class TransformerExtractor(BaseFeaturesExtractor):
         """
         return self._read(observations, self._followed)
 
+    def look_ahead(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Return the same of what the rows being written will be next, or of other observations in between."""
+        tokens = observations[self.token_key] if isinstance(observations, dict) else observations
+        return self._read(observations, self._followed if self._followed.serves(len(tokens)) else self._caches)
+
     def _read(self, observations: Tensor | dict[str, Tensor], caches: Caches) -> Tensor:
         if isinstance(observations, dict):
-            others = [value.flatten(1) for key, value in observations.items() if key != self.token_key]
+            others = [observations[key].flatten(1) for key in self._other_keys]
             return torch.cat([self._read(observations[self.token_key], caches), *others], dim=1)
         ids = observations.long()
         if observations.is_floating_point():
@@ -118,14 +124,15 @@ class TransformerExtractor(BaseFeaturesExtractor):
     def train(self, mode: bool = True) -> TransformerExtractor:
         """Switch between learning and acting; what was remembered is for other parameters then."""
         if mode != self.training:
-            self._forget()
+            self.forget()
         return super().train(mode)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._forget()
+        self.forget()
         super()._load_from_state_dict(*args, **kwargs)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Throw away what is remembered, as when parameters were written to through `.data`."""
         self._caches.clear()
         self._followed.clear()
 

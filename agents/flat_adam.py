@@ -47,13 +47,17 @@ class FlatAdam(torch.optim.Adam):
     def step(self, closure: Any = None) -> Any:
         """Make a step."""
         self.gather()
+        frozen = [(member, member.detach().clone()) for member in self.members if not member.requires_grad]
         loss = super().step(closure)
+        for member, before in frozen:  # its momentum has moved it
+            member.data.copy_(before)
         increment_version(self.members)  # what remembers results of theirs looks at it
+        self.spread()
         return loss
 
     @torch.no_grad()
     def gather(self) -> None:
-        """Put the parameters' gradients side by side into `flat.grad`, where there are some."""
+        """Take the parameters' gradients, where there are some, and put them side by side into `flat.grad`."""
         if all(member.grad is None for member in self.members):
             return
         if len(self._parts) != len(self.members) or any(
@@ -67,11 +71,12 @@ class FlatAdam(torch.optim.Adam):
             member.grad = None
 
     def spread(self) -> None:
-        """Let the parameters have their gradients again, for those who look for them there."""
+        """Give the parameters their gradients back, for those who look for them there."""
         if self.flat.grad is not None:
             parts = torch.split(self.flat.grad, [member.numel() for member in self.members])
             for member, part in zip(self.members, parts):
                 member.grad = part.view_as(member)
+            self.flat.grad = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the parts: whoever gets a copy has members of its own."""
@@ -80,12 +85,13 @@ class FlatAdam(torch.optim.Adam):
     def _tie(self) -> None:
         """Make the members, as they are now, parts of the flat tensor."""
         flat, device = self.flat, self.members[0].device
-        gradient = None if flat.grad is None else flat.grad.to(device)
+        gradient = None if flat.grad is None else flat.grad.to(self.members[0].data)
         flat.grad = None
         flat.data = torch.cat([member.data.flatten() for member in self.members])
         flat.grad = gradient
         if flat in self.state:
-            self.state[flat] = {name: value.to(device) for name, value in self.state[flat].items()}
+            kept = self.state[flat]
+            self.state[flat] = {name: value.to(device if name == "step" else flat.data) for name, value in kept.items()}
         parts = torch.split(flat.data, [member.numel() for member in self.members])
         self._parts = [part.view_as(member) for part, member in zip(parts, self.members)]
         for member, part in zip(self.members, self._parts):

@@ -65,7 +65,7 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
     def predict_values(self, obs: Any) -> Tensor:
         """Return values `(n, 1)`; rows that are being written are read on, one token each."""
         values: Tensor = self.value_net(
-            self._latents(lambda extractor: extractor.follow(prepared(obs, self.observation_space)))[1]
+            self._latents(lambda extractor: extractor.look_ahead(prepared(obs, self.observation_space)))[1]
         )
         return values
 
@@ -90,6 +90,12 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
             return values, distribution.log_prob(actions), distribution.entropy()
         log_probs = log_probabilities(self.action_net(latent_pi), action_masks)
         return values, log_probs.gather(1, actions.long()[:, None])[:, 0], entropy(log_probs)
+
+    def forget(self) -> None:
+        """Throw away what is remembered, as at the start of a rollout."""
+        for module in self.modules():
+            if isinstance(module, TransformerExtractor):
+                module.forget()
 
     def _choose(self, obs: Any, deterministic: bool, action_masks: Tensor) -> Tensor:
         """Return actions `(n,)` of observations, within masks."""

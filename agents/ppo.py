@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.utils import explained_variance
@@ -42,8 +43,10 @@ class GuardedPPO(Guarded, Collecting, PPO):
     def train(self) -> None:
         """Learn from the rollout as SB3's PPO does, with fewer small operations: on few rows they are what it costs."""
         policy, optimizer = self.policy, self.policy.optimizer
-        if not isinstance(optimizer, FlatAdam) or self.clip_range_vf is not None or self.use_sde:
+        plain = isinstance(optimizer, FlatAdam) and isinstance(self.action_space, spaces.Discrete)
+        if not plain or self.clip_range_vf is not None:
             return super().train()
+        assert isinstance(optimizer, FlatAdam)
         policy.set_training_mode(True)
         self._update_learning_rate(optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from pydantic import Field
 from stable_baselines3 import A2C
 from torch.nn import functional
@@ -55,7 +56,8 @@ class Reinforce(Guarded, Collecting):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         (rollout,) = self.rollout_buffer.get(batch_size=None)
-        actions = rollout.actions.long().flatten()
+        discrete = isinstance(self.action_space, spaces.Discrete)
+        actions = rollout.actions.long().flatten() if discrete else rollout.actions
         values, log_prob, entropy = self.policy.evaluate_actions(rollout.observations, actions)
         assert entropy is not None
         weight = rollout.advantages if self.baseline else rollout.returns  # (N,), both constants

@@ -183,7 +183,9 @@ class EpisodeReplayBuffer(ReplayBuffer):
                 array = getattr(self, name)
                 setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
             self._free += range(capacity, 2 * capacity)
-        taken, self._free = self._free[:many], self._free[many:]
+        kept = len(self._free) - many
+        taken = self._free[kept:]
+        del self._free[kept:]
         return taken
 
     def fill(self, begins: Array, segment: Array, tokens: Array, grown: Array, last: Array) -> None:

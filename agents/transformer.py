@@ -99,6 +99,10 @@ class CausalTransformer(nn.Module):
             columns = columns.clamp(max=max(tokens.shape[1] - 1, 0))
             ids = tokens.gather(1, columns)
             behind = ids == self.pad
+        if self.column is None and (behind[:, :-1] & ~behind[:, 1:]).any():  # somebody else's rows: pads between tokens
+            columns = real.logical_not().sort(dim=1, stable=True).indices[:, :width]
+            ids = tokens.gather(1, columns)
+            behind = ids == self.pad
         return ids.masked_fill(behind, 0), columns
 
 

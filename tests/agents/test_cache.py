@@ -6,13 +6,17 @@ import copy
 import pickle
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 
-from agents import CachedTransformerPolicy, TransformerExtractor, make_vec_env
+from agents import CachedTransformerPolicy, SB3VecEnv, TransformerExtractor, make, make_vec_env
 from agents.cache import Caches, PrefixCache
+from agents.prefixes import Prefixes
 from agents.transformer import CausalTransformer
 from textgym.space import TokenBox
 
@@ -159,3 +163,69 @@ def test_without_it_every_row_is_read_from_its_beginning() -> None:
     read, rng = extractor(use_cache=False), np.random.default_rng(0)
     largest_difference(read, np.stack([fresh(rng) for _ in range(4)]))
     assert read._caches._held == []
+
+
+def test_a_time_limits_values_do_not_evict_the_rollouts_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    build = PrefixCache.__init__
+
+    def counted(self: PrefixCache, transformer: CausalTransformer, rows: int) -> None:
+        made.append(rows)
+        build(self, transformer, rows)
+
+    monkeypatch.setattr(PrefixCache, "__init__", counted)
+    rows = [lambda: gymnasium.wrappers.TimeLimit(gymnasium.make("TextGym/Copy-v0"), 3)] * 4
+    env = SB3VecEnv(SyncVectorEnv(rows, autoreset_mode=AutoresetMode.SAME_STEP))
+    PPO(CachedTransformerPolicy, env, n_steps=32, batch_size=64, device="cpu").learn(128)
+    assert made[0] == 4
+    assert made.count(4) == 1  # SB3 values rows that are cut one by one
+
+
+@pytest.mark.parametrize("change", ["data", "vector", "parameter", "double", "inference"])
+def test_what_is_done_to_parameters_between_rollouts_is_seen(change: str) -> None:
+    model = make("ppo", make_vec_env("TextGym/Copy-v0", 4, seed=0), n_steps=6, device="cpu", seed=0)
+    _, callback = model._setup_learn(10**6)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, 6)
+    policy, observation = model.policy, model._last_obs
+    policy.predict(observation)
+    transformer = policy.features_extractor.transformer
+    if change == "data":
+        transformer.token.weight.data.add_(0.3)
+    elif change == "vector":
+        vector = torch.nn.utils.parameters_to_vector(policy.parameters())
+        torch.nn.utils.vector_to_parameters(vector + 0.1, policy.parameters())
+    elif change == "parameter":
+        transformer.token.weight = torch.nn.Parameter(transformer.token.weight.detach() * 2)
+    elif change == "double":
+        policy.double()
+        policy.predict(observation)
+        policy.float()
+    else:
+        with torch.inference_mode():
+            policy.predict(observation)
+        policy.predict(observation)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, 6)
+    (batch,) = model.rollout_buffer.get(None)
+    _, log_prob, _ = policy.evaluate_actions(batch.observations, batch.actions.flatten())
+    torch.testing.assert_close(log_prob, batch.old_log_prob, atol=1e-5, rtol=0)
+
+
+def test_rows_with_pads_between_tokens_are_read_alike_everywhere() -> None:
+    torch.manual_seed(0)
+    read = TransformerExtractor(spaces.Box(0, PAD, (6,), np.int32), 16, 1, 2, use_cache=True).eval()
+    rng = np.random.default_rng(0)
+    rows = np.where(rng.random((64, 6)) < 0.4, PAD, rng.integers(PAD, size=(64, 6)))
+    assert largest_difference(read, rows) < 1e-6
+    packed = np.array([[*row[row != PAD], *row[row == PAD]] for row in rows])  # what stands is what counts
+    with torch.no_grad():
+        torch.testing.assert_close(read(torch.as_tensor(rows)), read(torch.as_tensor(packed)), atol=1e-6, rtol=0)
+    counts = torch.as_tensor((rows != PAD).sum(axis=1))
+    whole = Prefixes(torch.as_tensor(rows), torch.arange(64), counts)
+    torch.testing.assert_close(read.read_prefixes(whole), read(torch.as_tensor(rows)), atol=1e-6, rtol=0)
+
+
+def test_the_order_of_a_dicts_keys_does_not_matter() -> None:
+    space = spaces.Dict({"b": spaces.Box(0, 1, (2,)), "tokens": TokenBox(PAD, 2, 3), "a": spaces.Box(0, 1, (3,))})
+    read = TransformerExtractor(space, 8, 1, 1).eval()
+    sample = {key: torch.as_tensor(value)[None] for key, value in space.sample().items()}
+    torch.testing.assert_close(read(sample), read(dict(reversed(sample.items()))))
