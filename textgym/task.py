@@ -39,7 +39,8 @@ Reward: TypeAlias = Callable[[Episodes], Array]
 """Episodes in, `(n,)` numbers out; called right after `write`, with `finished` already true for rows that ended."""
 
 StateKey: TypeAlias = Callable[[Episodes], IntArray]
-"""Episodes in, `(n,)` int64 out; equal keys agree on all future rewards, ends and masks."""
+"""Episodes in, `(n,)` int64 out. Rows of one prompt and one length whose keys are equal agree on all that is to come:
+rewards, ends, masks and success, whatever is written next."""
 
 
 def matched(episodes: Episodes) -> FloatArray:

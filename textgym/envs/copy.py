@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from textgym.arrays import IntArray
 from textgym.errors import InvalidVocabulary
 from textgym.prompts import RandomStrings
-from textgym.rewards import REWARDS
+from textgym.rewards import REWARDS, key_of
 from textgym.task import Task
 from textgym.vocabulary import Vocabulary
 
@@ -57,7 +57,8 @@ def string_task(
         raise InvalidVocabulary(f"alphabet={alphabet!r} has no letter. Give a string of at least one.")
     vocabulary = Vocabulary((*alphabet, "$"), eos="$")
     prompts = RandomStrings(vocabulary, min_length, max_length, answer)
-    return Task(vocabulary, prompts, REWARDS[reward], horizon=max_length + 1)
+    paid = REWARDS[reward]
+    return Task(vocabulary, prompts, paid, horizon=max_length + 1, state_key=key_of(paid))
 
 
 def same_tokens(string: IntArray) -> IntArray:

@@ -62,6 +62,7 @@ def corners(step: float = 0.5, horizon: int | None = None) -> Task:
         horizon=8 * radius if horizon is None else horizon,
         ends=Arrival(walk),
         metrics={"success": Arrival(walk)},
+        state_key=Place(walk),
     )
 
 
@@ -89,8 +90,8 @@ class Walk:
     radius: int
     corner_ids: tuple[int, ...]  # in the order of CORNERS
 
-    def distances(self, episodes: Episodes) -> tuple[IntArray, IntArray]:
-        """Return |x| + |y| in moves before and after the newest token, `(n,)` each."""
+    def places(self, episodes: Episodes) -> tuple[IntArray, IntArray]:
+        """Return x and y in moves before and after the newest token, `(n, 2)` each."""
         corner = episodes.prompt[:, -1] - self.corner_ids[0]  # (n,)
         places = self.radius * np.array(list(CORNERS.values()))[corner]  # (n, 2)
         steps = np.array([*MOVES.values(), *[(0, 0)] * (len(CORNERS) + 1)])  # pads move nobody
@@ -98,7 +99,12 @@ class Walk:
         for column in range(episodes.longest):
             before = np.where(column < episodes.length[:, None], places, before)
             places = np.clip(places + steps[episodes.completion[:, column]], -self.radius, self.radius)
-        return np.abs(before).sum(axis=1), np.abs(places).sum(axis=1)
+        return before, places
+
+    def distances(self, episodes: Episodes) -> tuple[IntArray, IntArray]:
+        """Return |x| + |y| in moves before and after the newest token, `(n,)` each."""
+        before, after = self.places(episodes)
+        return np.abs(before).sum(axis=1), np.abs(after).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -123,3 +129,15 @@ class Arrival:
         """Return `(n,)` bool."""
         arrived: BoolArray = self.walk.distances(episodes)[1] == 0
         return arrived
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the walk is: all that matters for what is to come."""
+
+    walk: Walk
+
+    def __call__(self, episodes: Episodes) -> IntArray:
+        """Return `(n,)` int64."""
+        place: IntArray = self.walk.places(episodes)[1] @ np.array([2 * self.walk.radius + 1, 1])
+        return place

@@ -11,7 +11,7 @@ from textgym.ends import EitherEnd, Predicate, reached_target_length, wrote_eos,
 from textgym.episodes import Prompt
 from textgym.errors import InvalidSetting, InvalidTarget, InvalidVocabulary, require_positive
 from textgym.prompts import ListedPrompts
-from textgym.rewards import REWARDS
+from textgym.rewards import REWARDS, key_of
 from textgym.task import Task
 from textgym.vocabulary import Vocabulary
 
@@ -94,7 +94,8 @@ def text_gen(
     ends: list[Predicate] = [wrote_eos] if ending else [] if one else [reached_target_length]
     if stop_on_error:
         ends.append(wrote_error)
-    return Task(vocabulary, prompts, REWARDS[reward], horizon, ends=_either(ends))
+    paid = REWARDS[reward]
+    return Task(vocabulary, prompts, paid, horizon, ends=_either(ends), state_key=key_of(paid))
 
 
 def _either(ends: list[Predicate]) -> Predicate:

@@ -69,10 +69,23 @@ class RandomStrings:
         """How many lengths there are, then how many letters, once for each place."""
         return np.array([self.max_length - self.min_length + 1] + [len(self._letters)] * self.max_length, np.float64)
 
+    def support(self) -> tuple[list[Prompt], FloatArray]:
+        """Return all prompts, shorter ones first, and their probabilities, `(k,)`."""
+        prompts: list[Prompt] = []
+        sizes = range(self.min_length, self.max_length + 1)
+        for length in sizes:
+            grid = np.indices([len(self._letters)] * length).reshape(length, -1).T  # (letters ** length, length)
+            prompts += [self._prompt(string) for string in self._letters[grid]]
+        many = [len(self._letters) ** length for length in sizes]
+        return prompts, np.repeat(1 / (len(sizes) * np.array(many, np.float64)), many)
+
     def __call__(self, rng: np.random.Generator) -> Prompt:
         """Return a string and its answer."""
         # One call of random() and one product cost a third of two calls of integers(); the bias is below 2**-50.
         drawn = (rng.random(self.max_length + 1) * self._choices).astype(np.int32)
         length = self.min_length + int(drawn[0])
         string = drawn[1 : length + 1] if self._in_order else self._letters[drawn[1 : length + 1]]
+        return self._prompt(string)
+
+    def _prompt(self, string: IntArray) -> Prompt:
         return Prompt(string, np.concatenate((self.answer(string.copy()), self._ending)))

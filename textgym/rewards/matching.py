@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from textgym.arrays import FloatArray
+from textgym.arrays import FloatArray, IntArray
 from textgym.episodes import Episodes
+from textgym.task import Reward, StateKey
 
 _WRONG_OR_RIGHT = np.array([-1.0, 1.0])
 
@@ -30,3 +31,13 @@ def faultless_prefix(episodes: Episodes) -> FloatArray:
     potential is the share of the target already written, kept where a fault is made.
     """
     return np.where(episodes.faultless, 1.0 / np.maximum(episodes.target_length, 1), 0.0)
+
+
+def agreement_key(episodes: Episodes) -> IntArray:
+    """Whether all that is written agrees with the target: what the rewards here, and success, still depend on."""
+    return episodes.faultless.astype(np.int64)
+
+
+def key_of(reward: Reward) -> StateKey | None:
+    """Return what a task of one target a prompt may declare as its state's key; None where a reward may need more."""
+    return agreement_key if reward in (right_token, exact_match, faultless_prefix) else None
