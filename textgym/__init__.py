@@ -10,6 +10,7 @@ from textgym.checking import check_task
 from textgym.env import TextGenEnv
 from textgym.episodes import Episodes, Prompt
 from textgym.registration import env_ids, load_task, register
+from textgym.solving import solve
 from textgym.task import Task
 from textgym.vector_env import TextGenVectorEnv
 from textgym.vocabulary import Vocabulary
@@ -28,4 +29,5 @@ __all__ = [
     "envs",
     "load_task",
     "register",
+    "solve",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, overload
 
 import numpy as np
 
@@ -14,10 +14,8 @@ from textgym.episodes import Prompt
 from textgym.errors import InvalidSetting
 from textgym.frontier import BARRED, END, Level, levels
 from textgym.registration import build_task, load_task
+from textgym.regularised import Policy, RegularisedSolution, regularise
 from textgym.task import Task
-
-Policy: TypeAlias = Callable[[IntArray], FloatArray]
-"""Observations `(n, width)` int32 in, probabilities of the actions `(n, size)` out."""
 
 LIMIT = 20_000_000
 TIES = 1e-9  # values that differ by less, relative to the largest, are tied
@@ -75,14 +73,42 @@ class Solution:
         return after
 
 
+@overload
 def solve(
     task: Task | Callable[..., Task] | str,
     gamma: float = 1.0,
     *,
     prompts: Sequence[Prompt] | None = None,
+    reference: None = None,
+    kl_coefficient: None = None,
     limit: int = LIMIT,
     **task_kwargs: Any,
-) -> Solution:
+) -> Solution: ...
+
+
+@overload
+def solve(
+    task: Task | Callable[..., Task] | str,
+    gamma: float = 1.0,
+    *,
+    prompts: Sequence[Prompt] | None = None,
+    reference: Policy | None = None,
+    kl_coefficient: float,
+    limit: int = LIMIT,
+    **task_kwargs: Any,
+) -> RegularisedSolution: ...
+
+
+def solve(
+    task: Task | Callable[..., Task] | str,
+    gamma: float = 1.0,
+    *,
+    prompts: Sequence[Prompt] | None = None,
+    reference: Policy | None = None,
+    kl_coefficient: float | None = None,
+    limit: int = LIMIT,
+    **task_kwargs: Any,
+) -> Solution | RegularisedSolution:
     """Return the optimum of a task over all policies that obey its mask.
 
     V*(s) = max_a E[r + gamma V*(s')], from the last level to the first; a token's effect is certain, so that each
@@ -94,6 +120,10 @@ def solve(
         gamma: the discount.
         prompts: what to expect over, each equally likely; None for all that the generator can draw, with their
             probabilities, as its `support()` gives them.
+        reference: with `kl_coefficient`, the policy to stay near to; None for uniform writing.
+        kl_coefficient: beta; the regularised optimum is returned, a `RegularisedSolution`. States are merged for a
+            uniform reference, and for one that says by an attribute `depends_on_key = True` that it does not tell
+            merged states apart; for others the tree of all texts is enumerated.
         limit: the most (state, action) pairs that are enumerated; each takes 28 bytes.
         task_kwargs: arguments of the factory.
 
@@ -109,7 +139,12 @@ def solve(
         raise InvalidSetting(f"gamma={gamma!r} is no number from 0 to 1.")
     task = resolved(task, **task_kwargs)
     drawn, probabilities = _support(task, prompts)
-    found = levels(task, drawn, limit)
+    merge = kl_coefficient is None or reference is None or getattr(reference, "depends_on_key", False)
+    found = levels(task, drawn, limit, merge)
+    if kl_coefficient is not None:
+        return regularise(found, gamma, probabilities, reference, kl_coefficient)
+    if reference is not None:
+        raise InvalidSetting("reference= means something with kl_coefficient= alone: how much to stay near to it.")
     values, after = [], np.zeros(0)
     for level in found[::-1]:
         q = level.rewards + gamma * np.append(after, 0.0)[np.maximum(level.following, END)]  # END is the last

@@ -1,0 +1,138 @@
+"""The KL-regularised optimum: the best policy that stays near a reference, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from textgym.arrays import FloatArray, IntArray
+from textgym.errors import InvalidSetting
+from textgym.frontier import END, Level
+
+Policy: TypeAlias = Callable[[IntArray], FloatArray]
+"""Observations `(n, width)` int32 in, probabilities of the actions `(n, size)` out."""
+
+
+@dataclass(frozen=True)
+class RegularisedSolution:
+    """The policy that maximises E[sum_t gamma^t (r_t - beta KL(pi(.|s_t) || pi_ref(.|s_t)))], and what it comes to.
+
+    Args:
+        levels: all states that can be reached, numbered within the tokens written.
+        policy: pi*(a|s) of each level, `(N, size)`, proportional to pi_ref(a|s) exp(Q(s,a) / beta).
+        action_values: Q(s, a) = r + gamma V(s') of each level, `(N, size)`; -inf where an action is barred.
+        values: V(s) = beta log sum_a pi_ref(a|s) exp(Q(s,a) / beta) of each level, `(N,)`.
+        reference: pi_ref(a|s) of each level, `(N, size)`, within the mask.
+        kl_coefficient: beta.
+        gamma: the discount, of rewards and of divergences.
+        probabilities: of the prompts, `(k,)`.
+    """
+
+    levels: tuple[Level, ...]
+    policy: tuple[FloatArray, ...]
+    action_values: tuple[FloatArray, ...]
+    values: tuple[FloatArray, ...]
+    reference: tuple[FloatArray, ...]
+    kl_coefficient: float
+    gamma: float
+    probabilities: FloatArray
+
+    @property
+    def optimal_value(self) -> float:
+        """The expected return less beta times the divergence, over the prompts."""
+        return float(self.probabilities @ self.values[0])
+
+    @cached_property
+    def occupancy(self) -> tuple[FloatArray, ...]:
+        """How likely an episode comes to each state, `(N,)` of each level."""
+        mass: FloatArray = self.probabilities
+        masses = []
+        for level, chosen in zip(self.levels, self.policy):
+            masses.append(mass)
+            onward = level.following > END
+            many = int(level.following.max(initial=END)) + 1
+            mass = np.bincount(level.following[onward], (mass[:, None] * chosen)[onward], many).astype(np.float64)
+        return tuple(masses)
+
+    @property
+    def expected_return(self) -> float:
+        """The discounted return of the policy."""
+        return self._expected([(p * level.rewards).sum(axis=1) for p, level in zip(self.policy, self.levels)])
+
+    @property
+    def kl(self) -> float:
+        """The divergence from the reference of a whole text in nats, discounted like rewards."""
+        return self._expected([_divergence(p, q) for p, q in zip(self.policy, self.reference)])
+
+    def _expected(self, at_states: Sequence[FloatArray]) -> float:
+        return sum(self.gamma**t * float(mass @ x) for t, (mass, x) in enumerate(zip(self.occupancy, at_states)))
+
+
+def regularise(
+    levels: Sequence[Level], gamma: float, probabilities: FloatArray, reference: Policy | None, kl_coefficient: float
+) -> RegularisedSolution:
+    """Return the regularised optimum, by soft backward induction (Levine, 2018, section 2.3, with a reference).
+
+    Args:
+        levels: all states.
+        gamma: the discount.
+        probabilities: of the prompts, `(k,)`.
+        reference: what to stay near to; None for uniform writing. Within the mask its probabilities are scaled to 1.
+        kl_coefficient: beta, above 0.
+
+    Raises:
+        InvalidSetting: the coefficient is not above 0; the reference gave no probabilities.
+    """
+    if not kl_coefficient > 0 or not np.isfinite(kl_coefficient):
+        raise InvalidSetting(f"kl_coefficient={kl_coefficient!r} must be a number above 0; solve() without it is 0.")
+    beta, after = float(kl_coefficient), np.zeros(0)
+    found: list[tuple[FloatArray, ...]] = []
+    for level in levels[::-1]:
+        near = within(level, reference)
+        q = level.rewards + gamma * np.append(after, 0.0)[np.maximum(level.following, END)]
+        q = np.where(level.allowed, q, -np.inf)
+        with np.errstate(divide="ignore"):  # the logarithm of what the reference never does
+            scores = np.log(near) + q / beta
+        most = scores.max(axis=1, keepdims=True)
+        weights = np.exp(scores - most)
+        total = weights.sum(axis=1, keepdims=True)
+        after = beta * (most + np.log(total))[:, 0]
+        found.append((weights / total, q, after, near))
+    policy, action_values, values, near_of = (tuple(part[::-1]) for part in zip(*found))
+    return RegularisedSolution(tuple(levels), policy, action_values, values, near_of, beta, gamma, probabilities)
+
+
+def within(level: Level, policy: Policy | None) -> FloatArray:
+    """Return a policy's probabilities in a level's states, `(N, size)`, scaled to 1 within the mask; None: uniform.
+
+    Raises:
+        InvalidSetting: it gave something else; it does nothing that is allowed.
+    """
+    if policy is None:
+        given = np.ones(level.rewards.shape)
+    else:
+        given = np.asarray(policy(level.episodes.tokens.copy()), np.float64)
+        if given.shape != level.rewards.shape or not (given >= 0).all() or not np.isclose(given.sum(axis=1), 1).all():
+            raise InvalidSetting(
+                f"the policy gave {given.dtype} of shape {given.shape} for {len(level.prompt)} observations; it must "
+                f"give probabilities, {level.rewards.shape}, none below 0, that sum to 1 in each row."
+            )
+    kept = np.where(level.allowed, given, 0.0)
+    total = kept.sum(axis=1, keepdims=True)
+    if not (total > 0).all():
+        row = int(np.flatnonzero(total[:, 0] <= 0)[0])
+        text = level.episodes.tokens[row].tolist()
+        raise InvalidSetting(f"the policy does nothing that the mask allows after the tokens {text}.")
+    scaled: FloatArray = kept / total
+    return scaled
+
+
+def _divergence(p: FloatArray, q: FloatArray) -> FloatArray:
+    """Return KL(p || q) of each row in nats, `(n,)`; what p never does adds nothing."""
+    ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
+    divergence: FloatArray = (p * np.log(ratio)).sum(axis=1)
+    return divergence
