@@ -117,6 +117,14 @@ class Forgets:
         return Forgets, ()
 
 
+def nothing_matters(episodes: Episodes) -> IntArray:
+    return np.zeros(len(episodes), np.int64)
+
+
+def half_keys(episodes: Episodes) -> Any:
+    return episodes.faultless / 2
+
+
 def unseeded() -> Unseeded:
     prompts = good().prompts
     assert isinstance(prompts, RandomStrings)
@@ -131,6 +139,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a reward that is no number": ({"reward": not_a_number}, "passes_gymnasium_check_env.*not_a_number"),
     "a reward that does not pickle": ({"reward": lambda e: faultless_prefix(e)}, "copies_continue_identically"),
     "prompts by chance": ({"prompts": unseeded()}, "passes_gymnasium_check_env|batch_equals_singles|same_seed"),
+    "a key that forgets": ({"state_key": nothing_matters}, "equal_keys_agree: the texts .* differs"),
+    "a key of numbers": ({"state_key": half_keys}, "equal_keys_agree: state_key gave float64"),
     "an empty mask": ({"mask": leaves_nothing_at_the_end}, "masks_leave_an_action"),
     "a mask too narrow": ({"mask": leaves_too_few_columns}, "masks_leave_an_action"),
     "a mask of numbers": ({"mask": mask_of_numbers}, "masks_leave_an_action"),

@@ -37,7 +37,8 @@ BELOW = {
     "regularised": "frontier",
     "solving": "registration rollouts regularised",
     "agreement": "",
-    "checking": "vector_env solving agreement",
+    "merging": "rollouts agreement",
+    "checking": "vector_env solving merging",
     "wrappers": "vocabulary",
 }
 

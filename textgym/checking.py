@@ -24,6 +24,7 @@ from textgym.arrays import Array
 from textgym.env import TextGenEnv
 from textgym.episodes import Episodes
 from textgym.errors import InvalidSetting
+from textgym.merging import equal_keys_agree
 from textgym.registration import ENTRY_POINT, build_task, env_ids, load_task
 from textgym.rollouts import likely_actions, random_return, rollout, write_random, write_target
 from textgym.task import Task
@@ -267,6 +268,7 @@ LAWS: tuple[Callable[[Case], None], ...] = (
     copies_continue_identically,
     rows_are_independent,
     masks_leave_an_action,
+    equal_keys_agree,
     target_earns_most,
     refused_actions_change_nothing,
     observations_are_in_their_space,
