@@ -9,6 +9,7 @@ import textgym.envs as envs  # importing it registers the environments
 from textgym.checking import check_task
 from textgym.env import TextGenEnv
 from textgym.episodes import Episodes, Prompt
+from textgym.evaluating import evaluate
 from textgym.registration import env_ids, load_task, register
 from textgym.solving import solve
 from textgym.task import Task
@@ -27,6 +28,7 @@ __all__ = [
     "check_task",
     "env_ids",
     "envs",
+    "evaluate",
     "load_task",
     "register",
     "solve",

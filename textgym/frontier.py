@@ -47,8 +47,7 @@ def levels(task: Task, prompts: Sequence[Prompt], limit: int, merge: bool = True
     Raises:
         InvalidSetting: there are more.
     """
-    if task.mean_reward is not None:
-        task = replace(task, reward=task.mean_reward)
+    task = paid_on_average(task)
     if not merge:
         task = replace(task, state_key=None)
     episodes = task.blank(len(prompts))
@@ -62,6 +61,11 @@ def levels(task: Task, prompts: Sequence[Prompt], limit: int, merge: bool = True
         found.append(level)
         origin, total = next_origin, total + len(episodes)
     return found
+
+
+def paid_on_average(task: Task) -> Task:
+    """Return the task that pays what this one pays on average, where chance has a part in it."""
+    return task if task.mean_reward is None else replace(task, reward=task.mean_reward)
 
 
 def _expanded(task: Task, episodes: Episodes, origin: IntArray, room: int) -> tuple[Level, Episodes, IntArray]:

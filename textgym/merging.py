@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from textgym.agreement import LawBroken
 from textgym.arrays import Array, IntArray
 from textgym.episodes import Episodes
+from textgym.frontier import paid_on_average
 from textgym.rollouts import likely_actions
 from textgym.task import Task
 
@@ -43,8 +43,7 @@ def equal_keys_agree(case: Seeded) -> None:
     which = np.arange(TEXTS) % PROMPTS
     episodes = task.blank(TEXTS)
     episodes.begin(..., [prompts[k] for k in which])
-    if task.mean_reward is not None:
-        task = replace(task, reward=task.mean_reward)
+    task = paid_on_average(task)
     while (rows := np.flatnonzero(~episodes.finished)).size:
         part = episodes.take(rows)
         first = _first_alike(which[rows], task, part)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 
-from textgym.arrays import FloatArray, IntArray
+from textgym.arrays import FloatArray
 from textgym.errors import InvalidSetting
 from textgym.frontier import END, Level
-
-Policy: TypeAlias = Callable[[IntArray], FloatArray]
-"""Observations `(n, width)` int32 in, probabilities of the actions `(n, size)` out."""
+from textgym.policies import Policy, divergence, within
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class RegularisedSolution:
     @property
     def kl(self) -> float:
         """The divergence from the reference of a whole text in nats, discounted like rewards."""
-        return self._expected([_divergence(p, q) for p, q in zip(self.policy, self.reference)])
+        return self._expected([divergence(p, q) for p, q in zip(self.policy, self.reference)])
 
     def _expected(self, at_states: Sequence[FloatArray]) -> float:
         return sum(self.gamma**t * float(mass @ x) for t, (mass, x) in enumerate(zip(self.occupancy, at_states)))
@@ -92,7 +89,7 @@ def regularise(
     beta, after = float(kl_coefficient), np.zeros(0)
     found: list[tuple[FloatArray, ...]] = []
     for level in levels[::-1]:
-        near = within(level, reference)
+        near = within(reference, level.episodes.tokens, level.allowed)
         q = level.rewards + gamma * np.append(after, 0.0)[np.maximum(level.following, END)]
         q = np.where(level.allowed, q, -np.inf)
         with np.errstate(divide="ignore"):  # the logarithm of what the reference never does
@@ -104,35 +101,3 @@ def regularise(
         found.append((weights / total, q, after, near))
     policy, action_values, values, near_of = (tuple(part[::-1]) for part in zip(*found))
     return RegularisedSolution(tuple(levels), policy, action_values, values, near_of, beta, gamma, probabilities)
-
-
-def within(level: Level, policy: Policy | None) -> FloatArray:
-    """Return a policy's probabilities in a level's states, `(N, size)`, scaled to 1 within the mask; None: uniform.
-
-    Raises:
-        InvalidSetting: it gave something else; it does nothing that is allowed.
-    """
-    if policy is None:
-        given = np.ones(level.rewards.shape)
-    else:
-        given = np.asarray(policy(level.episodes.tokens.copy()), np.float64)
-        if given.shape != level.rewards.shape or not (given >= 0).all() or not np.isclose(given.sum(axis=1), 1).all():
-            raise InvalidSetting(
-                f"the policy gave {given.dtype} of shape {given.shape} for {len(level.prompt)} observations; it must "
-                f"give probabilities, {level.rewards.shape}, none below 0, that sum to 1 in each row."
-            )
-    kept = np.where(level.allowed, given, 0.0)
-    total = kept.sum(axis=1, keepdims=True)
-    if not (total > 0).all():
-        row = int(np.flatnonzero(total[:, 0] <= 0)[0])
-        text = level.episodes.tokens[row].tolist()
-        raise InvalidSetting(f"the policy does nothing that the mask allows after the tokens {text}.")
-    scaled: FloatArray = kept / total
-    return scaled
-
-
-def _divergence(p: FloatArray, q: FloatArray) -> FloatArray:
-    """Return KL(p || q) of each row in nats, `(n,)`; what p never does adds nothing."""
-    ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
-    divergence: FloatArray = (p * np.log(ratio)).sum(axis=1)
-    return divergence

@@ -13,8 +13,9 @@ from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Prompt
 from textgym.errors import InvalidSetting
 from textgym.frontier import BARRED, END, Level, levels
+from textgym.policies import Policy
 from textgym.registration import build_task, load_task
-from textgym.regularised import Policy, RegularisedSolution, regularise
+from textgym.regularised import RegularisedSolution, regularise
 from textgym.task import Task
 
 LIMIT = 20_000_000
@@ -135,10 +136,9 @@ def solve(
         >>> solve("TextGen-v0").optimal_return
         3.0
     """
-    if not 0 <= gamma <= 1:
-        raise InvalidSetting(f"gamma={gamma!r} is no number from 0 to 1.")
+    check_discount(gamma)
     task = resolved(task, **task_kwargs)
-    drawn, probabilities = _support(task, prompts)
+    drawn, probabilities = support(task, prompts)
     merge = kl_coefficient is None or reference is None or getattr(reference, "depends_on_key", False)
     found = levels(task, drawn, limit, merge)
     if kl_coefficient is not None:
@@ -154,12 +154,18 @@ def solve(
     return Solution(tuple(found), tuple(values[::-1]), gamma, probabilities)
 
 
+def check_discount(gamma: float) -> None:
+    """Raise `InvalidSetting` for what is no discount."""
+    if not 0 <= gamma <= 1:
+        raise InvalidSetting(f"gamma={gamma!r} is no number from 0 to 1.")
+
+
 def resolved(task: Task | Callable[..., Task] | str, **task_kwargs: Any) -> Task:
     """Return the task that is meant by an id, a factory, or itself."""
     return load_task(task, **task_kwargs) if isinstance(task, str) else build_task(task, **task_kwargs)
 
 
-def _support(task: Task, prompts: Sequence[Prompt] | None) -> tuple[Sequence[Prompt], FloatArray]:
+def support(task: Task, prompts: Sequence[Prompt] | None) -> tuple[Sequence[Prompt], FloatArray]:
     """Return prompts and their probabilities, `(k,)`."""
     if prompts is not None:
         if not len(prompts):

@@ -1,0 +1,59 @@
+"""What a policy is to the exact methods: probabilities of actions, within a task's mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from textgym.arrays import BoolArray, FloatArray, IntArray
+from textgym.errors import InvalidSetting
+
+Policy: TypeAlias = Callable[[IntArray], FloatArray]
+"""Observations `(n, width)` int32 in, probabilities of the actions `(n, size)` out."""
+
+
+def within(policy: Policy | None, observations: IntArray, allowed: BoolArray) -> FloatArray:
+    """Return a policy's probabilities, `(n, size)` float64, scaled to 1 within the mask.
+
+    Args:
+        policy: None for uniform writing.
+        observations: `(n, width)`.
+        allowed: `(n, size)`, what the mask leaves.
+
+    Raises:
+        InvalidSetting: the policy gave no probabilities; it does nothing that is allowed.
+    """
+    if policy is None:
+        given = np.ones(allowed.shape)
+    else:
+        given = np.asarray(policy(observations.copy()), np.float64)
+        if given.shape != allowed.shape or not (given >= 0).all() or not np.isclose(given.sum(axis=1), 1).all():
+            raise InvalidSetting(
+                f"the policy gave {given.dtype} of shape {given.shape} for {len(observations)} observations; it must "
+                f"give probabilities, {allowed.shape}, none below 0, that sum to 1 in each row."
+            )
+    kept = np.where(allowed, given, 0.0)
+    total = kept.sum(axis=1, keepdims=True)
+    if not (total > 0).all():
+        row = int(np.flatnonzero(total[:, 0] <= 0)[0])
+        raise InvalidSetting(
+            f"the policy does nothing that the mask allows where it sees {observations[row].tolist()}."
+        )
+    scaled: FloatArray = kept / total
+    return scaled
+
+
+def entropy(p: FloatArray) -> FloatArray:
+    """Return the entropy of each row in nats, `(n,)`."""
+    summed: FloatArray = -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1)
+    return summed
+
+
+def divergence(p: FloatArray, q: FloatArray) -> FloatArray:
+    """Return KL(p || q) of each row in nats, `(n,)`; infinite where p does what q never does."""
+    with np.errstate(divide="ignore"):
+        ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
+    summed: FloatArray = (p * np.log(ratio)).sum(axis=1)
+    return summed
