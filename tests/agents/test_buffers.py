@@ -40,7 +40,7 @@ def collected(name: str, n: int, n_steps: int) -> tuple[PPO, PPO]:
 CASES = [("TextGym/Copy-v0", 5, 13), ("TextGym/Copy-v0", 1, 17), ("TextGen-v0", 4, 7), ("truncated", 3, 11)]
 
 
-@pytest.mark.parametrize(("name", "n", "n_steps"), [*CASES, ("scribble", 3, 16)])
+@pytest.mark.parametrize(("name", "n", "n_steps"), [*CASES, ("scribble", 3, 16), ("insert", 3, 16)])
 def test_loss_and_every_gradient_agree_with_the_step_by_step_update(name: str, n: int, n_steps: int) -> None:
     packed, plain = collected(name, n, n_steps)
     np.testing.assert_allclose(packed.rollout_buffer.log_probs, plain.rollout_buffer.log_probs, atol=1e-5)
@@ -58,7 +58,7 @@ def test_loss_and_every_gradient_agree_with_the_step_by_step_update(name: str, n
     for (key, mine), theirs in zip(packed.policy.named_parameters(), plain.policy.parameters()):
         assert (mine.grad is None) == (theirs.grad is None), key
         if mine.grad is not None and theirs.grad is not None:
-            torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-6, rtol=1e-4, msg=key)
+            assert (mine.grad - theirs.grad).norm() <= 1e-5 * theirs.grad.norm() + 1e-8, key
 
 
 @pytest.mark.parametrize(("name", "n", "n_steps"), CASES)
