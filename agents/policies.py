@@ -12,6 +12,8 @@ from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor
 
+from textgym.errors import InvalidSetting
+
 from .categorical import draw, entropy, log_probabilities, masked
 from .features import TransformerExtractor
 from .flat_adam import FlatAdam
@@ -32,14 +34,16 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
     Args:
         args: as `ActorCriticPolicy` has them.
         kwargs: likewise; the extractor's sizes go into `features_extractor_kwargs`, `use_cache=False` among them for
-            the plain path with the same parameters. Heads are linear, weights as torch makes them by default, and
-            Adam is torch's fused one.
+            the plain path with the same parameters. Heads are linear, weights as torch makes them by default, and the
+            optimiser is `FlatAdam`.
+
+    Raises:
+        InvalidSetting: `features_extractor_class` is no `TransformerExtractor`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(
-            *args, **{"ortho_init": False, **with_transformer(kwargs, eps=1e-5)}
-        )  # as ActorCriticPolicy has it
+        kwargs = with_transformer(kwargs, eps=1e-5)  # as ActorCriticPolicy sets it where it is not told
+        super().__init__(*args, **{"ortho_init": False, **kwargs})
 
     def forward(
         self, obs: Any, deterministic: bool = False, action_masks: Tensor | None = None
@@ -51,7 +55,8 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
             deterministic: take the likeliest action.
             action_masks: `(n, size)` bool, True where an action may be taken; None for all.
         """
-        latent_pi, latent_vf = self._latents(lambda extractor: extractor.follow(prepared(obs, self.observation_space)))
+        seen = prepared(obs, self.observation_space)
+        latent_pi, latent_vf = self._latents(lambda extractor: extractor.follow(seen))
         values = self.value_net(latent_vf)
         if not isinstance(self.action_space, spaces.Discrete):
             distribution = self._get_action_dist_from_latent(latent_pi)
@@ -64,9 +69,8 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
 
     def predict_values(self, obs: Any) -> Tensor:
         """Return values `(n, 1)`; rows that are being written are read on, one token each."""
-        values: Tensor = self.value_net(
-            self._latents(lambda extractor: extractor.look_ahead(prepared(obs, self.observation_space)))[1]
-        )
+        seen = prepared(obs, self.observation_space)
+        values: Tensor = self.value_net(self._latents(lambda extractor: extractor.look_ahead(seen))[1])
         return values
 
     def evaluate_actions(
@@ -83,7 +87,8 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
             latent_pi, latent_vf = self._latents(lambda extractor: extractor.read_prefixes(obs))
             action_masks = obs.masks
         else:
-            latent_pi, latent_vf = self._latents(lambda extractor: extractor(prepared(obs, self.observation_space)))
+            seen = prepared(obs, self.observation_space)
+            latent_pi, latent_vf = self._latents(lambda extractor: extractor(seen))
         values = self.value_net(latent_vf)
         if not isinstance(self.action_space, spaces.Discrete):
             distribution = self._get_action_dist_from_latent(latent_pi)
@@ -99,7 +104,8 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
 
     def _choose(self, obs: Any, deterministic: bool, action_masks: Tensor) -> Tensor:
         """Return actions `(n,)` of observations, within masks."""
-        latent_pi, _ = self._latents(lambda extractor: extractor(prepared(obs, self.observation_space)))
+        seen = prepared(obs, self.observation_space)
+        latent_pi, _ = self._latents(lambda extractor: extractor(seen))
         return draw(log_probabilities(self.action_net(latent_pi), action_masks), deterministic)
 
     def _latents(self, read: Callable[[Any], Tensor]) -> tuple[Tensor, Tensor]:
@@ -115,6 +121,12 @@ def with_transformer(policy_kwargs: dict[str, Any], **adam: Any) -> dict[str, An
     """Return a policy's arguments with what the user left open: the transformer, linear heads and FlatAdam."""
     sizes = {"use_cache": True, **(policy_kwargs.get("features_extractor_kwargs") or {})}
     own: dict[str, Any] = {"features_extractor_class": TransformerExtractor, "net_arch": []}
+    given = policy_kwargs.get("features_extractor_class", TransformerExtractor)
+    if not issubclass(given, TransformerExtractor):
+        raise InvalidSetting(
+            f"features_extractor_class={given.__name__} is no TransformerExtractor: this policy remembers what a "
+            "transformer has read. Leave it out, or use SB3's own policy with it."
+        )
     if "optimizer_class" not in policy_kwargs and "optimizer_kwargs" not in policy_kwargs:
         own |= {"optimizer_class": FlatAdam, "optimizer_kwargs": adam}
     return {**own, **policy_kwargs, "features_extractor_kwargs": sizes}

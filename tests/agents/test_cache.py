@@ -12,12 +12,21 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
-from agents import CachedTransformerPolicy, SB3VecEnv, TransformerExtractor, make, make_vec_env
+from agents import (
+    CachedTransformerDQNPolicy,
+    CachedTransformerPolicy,
+    SB3VecEnv,
+    TransformerExtractor,
+    make,
+    make_vec_env,
+)
 from agents.cache import Caches, PrefixCache
 from agents.prefixes import Prefixes
 from agents.transformer import CausalTransformer
+from textgym.errors import InvalidSetting
 from textgym.space import TokenBox
 
 PAD, PROMPT, HORIZON = 10, 6, 20
@@ -229,3 +238,9 @@ def test_the_order_of_a_dicts_keys_does_not_matter() -> None:
     read = TransformerExtractor(space, 8, 1, 1).eval()
     sample = {key: torch.as_tensor(value)[None] for key, value in space.sample().items()}
     torch.testing.assert_close(read(sample), read(dict(reversed(sample.items()))))
+
+
+@pytest.mark.parametrize(("algorithm", "policy"), [(PPO, CachedTransformerPolicy), (DQN, CachedTransformerDQNPolicy)])
+def test_another_extractor_is_refused(algorithm: Any, policy: Any) -> None:
+    with pytest.raises(InvalidSetting, match="FlattenExtractor is no TransformerExtractor"):
+        algorithm(policy, make_vec_env("TextGen-v0", 2), policy_kwargs={"features_extractor_class": FlattenExtractor})
