@@ -38,7 +38,7 @@ def _pack(tree: Any, place: str, arrays: dict[str, Array]) -> Any:
         return _refer(tree, place, arrays)
     if isinstance(tree, Mapping):
         for key in tree:
-            if not (key is None or isinstance(key, (bool, int, str))):
+            if not _is_key(key):
                 raise TypeError(f"{place or 'the state'} has the key {key!r}; a state's keys are texts and integers.")
         plain = all(isinstance(key, str) and not key.startswith("$") for key in tree)
         parts = [(key, _pack(value, f"{place}/{key}", arrays)) for key, value in tree.items()]
@@ -47,6 +47,10 @@ def _pack(tree: Any, place: str, arrays: dict[str, Array]) -> Any:
         items = [_pack(value, f"{place}/{i}", arrays) for i, value in enumerate(tree)]
         return {TUPLE: items} if isinstance(tree, tuple) else items
     raise TypeError(f"{place or 'the state'} is {tree!r}; a state holds numbers, texts, arrays, and lists of them.")
+
+
+def _is_key(key: Any) -> bool:
+    return key is None or isinstance(key, (bool, int, str))
 
 
 def _refer(tree: Any, place: str, arrays: dict[str, Array]) -> dict[str, str]:
@@ -85,7 +89,7 @@ def unpack(plain: Any, arrays: Mapping[str, Array]) -> Any:
         return tuple(unpack(part, arrays) for part in value)
     if kind == FLOAT:
         return float(value)
-    if kind == ITEMS and all(isinstance(part, list) for part in value):
+    if kind == ITEMS and all(isinstance(part, list) and part and _is_key(part[0]) for part in value):
         return {key: unpack(part, arrays) for key, part in value}
     raise ValueError(f"{kind} is no kind of value, or stands before none")
 

@@ -179,6 +179,7 @@ def test_nonsense_is_a_typed_error_or_plain_data(plain: Any) -> None:
         *({"$tuple": "abc"}, {"$tuple": 3}, {"$tuple": None}, {"$tuple": {"a": 1}}),
         *({"$items": 3}, {"$items": "ab"}, {"$items": ["ab", "cd"]}, {"$items": [["a"]]}, {"$items": [["a", 1, 2]]}),
         *({"$items": [[["list"], 1]]}, {"$items": [[{"a": 1}, 1]]}, {"$items": {"a": 1}}, {"$items": [None]}),
+        *({"$items": [[0.0, None]]}, {"$items": [[]]}),
         *({"$float": 3}, {"$float": "three"}, {"$float": None}, {"$float": ["1"]}, {"$float": ""}),
         *({"$": 1}, {"$object": "os.system"}, {"$reduce": ["os.system", ["true"]]}, {"$x": []}),
     ],
