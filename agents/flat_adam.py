@@ -44,15 +44,21 @@ class FlatAdam(torch.optim.Adam):
         for member in self.members:
             member.grad = None
 
-    def step(self, closure: Any = None) -> Any:
-        """Make a step."""
+    def step(self, closure: Any = None, spread: bool = True) -> Any:
+        """Make a step.
+
+        Args:
+            closure: as `torch.optim.Adam` has it.
+            spread: whether the parameters then have their gradients again.
+        """
         self.gather()
         frozen = [(member, member.detach().clone()) for member in self.members if not member.requires_grad]
         loss = super().step(closure)
         for member, before in frozen:  # its momentum has moved it
             member.data.copy_(before)
         increment_version(self.members)  # what remembers results of theirs looks at it
-        self.spread()
+        if spread:
+            self.spread()
         return loss
 
     @torch.no_grad()

@@ -62,10 +62,11 @@ class GuardedPPO(Guarded, Collecting, PPO):
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.gather()
                 torch.nn.utils.clip_grad_norm_([optimizer.flat], self.max_grad_norm)
-                optimizer.step()
+                optimizer.step(spread=False)
             self._n_updates += 1
             if self.target_kl is not None and parts[-1][3] > 1.5 * self.target_kl:
                 break
+        optimizer.spread()
         self._record(torch.stack(parts), seen, clip_range)
 
     def _loss(self, batch: Any, clip_range: float) -> tuple[Tensor, Tensor]:

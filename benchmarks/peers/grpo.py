@@ -18,7 +18,8 @@ TRL is set for speed: no reference model (beta 0), no old weights' log-probabili
 batch), no gradient checkpointing, no bfloat16 (slower on a CPU; TextGym has none), generation with its cache, no top-k,
 top-p or temperature to apply, an end token that the model cannot write, SDPA attention, torch's own GELU rather than
 GPT-2's formula, fused AdamW, no data workers; nothing logged, saved, evaluated or reported. What it offers for speed on
-a GPU, vLLM, is not used. Neither side is compiled.
+a GPU, vLLM, is not used. Neither side is compiled. With --as-it-comes TRL keeps its own defaults for all that: gradient
+checkpointing, bfloat16, GPT-2's GELU.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def agreement(completion_ids: list[list[int]], **_: Any) -> list[float]:
     return paid
 
 
-def gpt2() -> tuple[Any, Any]:
+def gpt2(tuned: bool) -> tuple[Any, Any]:
     """Return a fresh GPT-2 of the common shape, and a tokenizer with one token a letter."""
     transformers, tokenizers = peer("transformers"), peer("tokenizers")
     transformers.logging.set_verbosity_error()  # it warns of the end token that the model cannot write; we want that
@@ -83,7 +84,7 @@ def gpt2() -> tuple[Any, Any]:
         n_embd=WIDTH,
         n_layer=LAYERS,
         n_head=HEADS,
-        activation_function="gelu",
+        activation_function="gelu" if tuned else "gelu_new",
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -98,40 +99,43 @@ def gpt2() -> tuple[Any, Any]:
     return transformers.GPT2LMHeadModel(config), fast
 
 
-def trl_training(updates: int, device: str, folder: str) -> Callable[[], Any]:
-    """Return what trains under TRL for some updates, each time it is called."""
+def trl_training(updates: int, device: str, folder: str, tuned: bool) -> Callable[[], Any]:
+    """Return what trains under TRL for some updates, each time it is called; set for speed, or as TRL comes."""
     trl, datasets, transformers = peer("trl"), peer("datasets"), peer("transformers")
     warnings.filterwarnings(
-        "ignore", "`.*gradient_checkpointing` is deprecated", FutureWarning
+        "ignore", "`.*gradient_checkpointing.*` is deprecated", FutureWarning
     )  # TRL's own name for it
-    model, tokenizer = gpt2()
-    settings = trl.GRPOConfig(
-        output_dir=folder,
-        use_cpu=device == "cpu",
-        max_steps=updates,
-        per_device_train_batch_size=ROWS,
-        gradient_accumulation_steps=1,
-        num_generations=ROWS,
-        num_iterations=1,
-        max_completion_length=LENGTH,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=0,
-        beta=0.0,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="constant",
-        max_grad_norm=CLIP,
-        optim="adamw_torch_fused",
-        gradient_checkpointing=False,
-        bf16=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
-        logging_strategy="no",
-        save_strategy="no",
-        eval_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
+    model, tokenizer = gpt2(tuned)
+    work = {
+        "output_dir": folder,
+        "use_cpu": device == "cpu",
+        "max_steps": updates,
+        "per_device_train_batch_size": ROWS,
+        "gradient_accumulation_steps": 1,
+        "num_generations": ROWS,
+        "num_iterations": 1,
+        "max_completion_length": LENGTH,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "beta": 0.0,
+        "learning_rate": LEARNING_RATE,
+        "max_grad_norm": CLIP,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "eval_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    speed = {
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch_fused",
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+    }
+    settings = trl.GRPOConfig(**work, **(speed if tuned else {}))
     prompts = datasets.Dataset.from_dict({"prompt": [ALPHABET[0]] * updates})  # one an update: a single pass over them
     trainer = trl.GRPOTrainer(model, agreement, settings, prompts, processing_class=tokenizer)
     trainer.remove_callback(transformers.PrinterCallback)
@@ -191,6 +195,7 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="torch's threads")
     parser.add_argument("--pairs", type=int, default=5, help="how often the sides take turns")
     parser.add_argument("--updates", type=int, default=20, help="of one training")
+    parser.add_argument("--as-it-comes", action="store_true", help="leave TRL's own settings where they are")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda, but torch sees no GPU here. Leave it out, or install a torch built for CUDA.")
@@ -199,7 +204,7 @@ def main() -> None:
     print("| threads | clock | TRL, tokens/s | TextGym, tokens/s | ratio |\n" + "| --- " * 5 + "|")
     with tempfile.TemporaryDirectory() as folder:
         work = {
-            "TRL": trl_training(arguments.updates, arguments.device, folder),
+            "TRL": trl_training(arguments.updates, arguments.device, folder, not arguments.as_it_comes),
             "TextGym": textgym_training(arguments.updates, arguments.device),
         }
         for threads in arguments.threads:
