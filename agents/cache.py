@@ -133,7 +133,7 @@ class Caches:
         self.most = most
         self._held: list[PrefixCache] = []  # the one used last comes last
         self._of: CausalTransformer | None = None
-        self._owners: list[tuple[Any, str]] = []  # of its parameters: to walk through its modules costs half a step
+        self._owners: list[tuple[Any, str]] = []  # of its parameters: walking its modules costs more
         self._print: tuple[int, ...] = ()
 
     def clear(self) -> None:
@@ -254,7 +254,7 @@ class _CachedBlock:
 
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Return what a layer does, without what a module's call costs: a third of a step of 64 rows."""
+    """Return what a layer does, without what a module's call costs: for one token a row, that shows."""
     return nn.functional.linear(x, layer.weight, layer.bias)
 
 

@@ -14,31 +14,17 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from .buffers import EpisodeRolloutBuffer
-from .masked import MaskedPredictions, masks_of
+from .masked import MaskedAgent, masks_of
 from .policies import CachedTransformerPolicy
 
 
-class Collecting(OnPolicyAlgorithm):
+class Collecting(MaskedAgent, OnPolicyAlgorithm):
     """Mixed into an on-policy algorithm of SB3's with a `CachedTransformerPolicy` and an `EpisodeRolloutBuffer`.
 
     A rollout is what SB3's own `collect_rollouts` makes of it, but that actions are drawn within the environment's
     masks, and that all rows that a time limit cuts in one step are valued in one batch. With another policy, buffer or
     kind of action it is SB3's own.
     """
-
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-        action_masks: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[Any, Any]:
-        """Return actions of observations, within masks `(n, size)` where they are given, and the state as given."""
-        if action_masks is None:
-            return super().predict(observation, state, episode_start, deterministic)
-        assert isinstance(self.policy, MaskedPredictions)
-        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from .deep import discount, dqn_arguments
 from .guard import Guarded
-from .masked import MaskedPredictions, masks_of
+from .masked import MaskedAgent, masks_of
 from .policies import CachedTransformerDQNPolicy
 from .probe import Probe
 from .recipe import Recipe
@@ -43,29 +43,11 @@ class DQNSettings(DeepSettings):
     max_grad_norm: Positive = Field(10.0, description="the norm that gradients are clipped to")
 
 
-class GuardedDQN(Guarded, DQN):
+class GuardedDQN(Guarded, MaskedAgent, DQN):
     """Stable-Baselines3's DQN with a `FiniteGuard`, and actions and targets within the environment's masks."""
 
     _mask: Callable[[], Array] | None = None  # the masks of an environment that has some
     _masks: Array | None = None  # (n, size) bool, of the next step
-
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-        action_masks: Array | None = None,
-    ) -> tuple[Any, Any]:
-        """Return actions as SB3's DQN does, exploring where it is not told otherwise; within masks `(n, size)`."""
-        if action_masks is None:
-            return super().predict(observation, state, episode_start, deterministic)
-        if not deterministic and np.random.rand() < self.exploration_rate:  # noqa: NPY002 (SB3's DQN draws from it)
-            masks = np.atleast_2d(action_masks)
-            actions = self._any(len(masks), masks)
-            return (actions if self.policy.is_vectorized_observation(observation) else actions[0]), state
-        assert isinstance(self.policy, MaskedPredictions)
-        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)
 
     def collect_rollouts(self, env: VecEnv, *args: Any, **kwargs: Any) -> RolloutReturn:
         """Step the environment as SB3 does; where it has masks, they are looked up once a step."""
@@ -93,6 +75,11 @@ class GuardedDQN(Guarded, DQN):
             self._masks = self._mask()
             # an ended row's are those of its next episode; where a time limit cut it, all actions count in its target
             replay_buffer.restrict(self._masks | dones[:, None])
+
+    def _explored(self, masks: Array) -> Array | None:
+        """Return actions of chance within masks `(n, size)`, as often as SB3's DQN explores; None otherwise."""
+        explores = np.random.rand() < self.exploration_rate  # noqa: NPY002 (SB3's DQN draws from it)
+        return self._any(len(masks), masks) if explores else None
 
     def _any(self, n: int, masks: Array | None) -> Array:
         """Return one of each row's actions, each equally likely, `(n,)`."""

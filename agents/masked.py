@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium.vector import VectorEnv
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
@@ -48,6 +49,32 @@ class MaskedPredictions(BasePolicy):
 
     def _choose(self, obs: Any, deterministic: bool, action_masks: Tensor) -> Tensor:
         raise NotImplementedError
+
+
+class MaskedAgent(BaseAlgorithm):
+    """Mixed into an algorithm of SB3's: its `predict` takes `action_masks`, for a policy with `MaskedPredictions`."""
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Any, Any]:
+        """Return actions of observations, within masks `(n, size)` where they are given, and the state as given."""
+        if action_masks is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        policy = self.policy
+        assert isinstance(policy, MaskedPredictions)
+        actions = None if deterministic else self._explored(np.atleast_2d(action_masks))
+        if actions is None:
+            return policy.predict(observation, state, episode_start, deterministic, action_masks)
+        return (actions if policy.is_vectorized_observation(observation) else actions[0]), state
+
+    def _explored(self, masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:
+        """Return actions `(n,)` of an agent that sometimes tries others than its policy's; None where it does not."""
+        return None
 
 
 def masks_of(env: Any) -> Callable[[], npt.NDArray[np.bool_]] | None:

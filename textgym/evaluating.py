@@ -86,7 +86,20 @@ def evaluate(
     if not 0 <= tolerance <= 1:
         raise InvalidSetting(f"tolerance={tolerance!r} is no probability.")
     task = paid_on_average(resolved(task, **task_kwargs))
-    drawn, mass = support(task, prompts)
+    return _followed(task, policy, gamma, reference, support(task, prompts), tolerance, limit)
+
+
+def _followed(
+    task: Task,
+    policy: Policy | None,
+    gamma: float,
+    reference: Policy | None,
+    drawn_from: tuple[Sequence[Prompt], FloatArray],
+    tolerance: float,
+    limit: int,
+) -> Evaluation:
+    """Follow all texts, one token at a time."""
+    drawn, mass = drawn_from
     origin: IntArray = np.arange(len(drawn))
     episodes = task.blank(len(drawn))
     episodes.begin(..., drawn)

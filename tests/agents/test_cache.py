@@ -64,6 +64,20 @@ def largest_difference(read: TransformerExtractor, rows: Any) -> float:
         return float((read(torch.as_tensor(rows)) - plain).abs().max())
 
 
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of rows of all caches made since."""
+    rows_of: list[int] = []
+    build = PrefixCache.__init__
+
+    def counted(self: PrefixCache, transformer: CausalTransformer, rows: int) -> None:
+        rows_of.append(rows)
+        build(self, transformer, rows)
+
+    monkeypatch.setattr(PrefixCache, "__init__", counted)
+    return rows_of
+
+
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_thousands_of_ragged_steps_agree_with_plain_reading(n: int) -> None:
     read, rng = extractor(), np.random.default_rng(n)
@@ -100,15 +114,7 @@ def test_rows_that_grow_by_one_cost_one_token(monkeypatch: pytest.MonkeyPatch) -
     assert seen == [(4,)] * 10
 
 
-def test_an_evaluation_of_any_size_does_not_evict_what_training_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
-    build = PrefixCache.__init__
-
-    def counted(self: PrefixCache, transformer: CausalTransformer, rows: int) -> None:
-        made.append(rows)
-        build(self, transformer, rows)
-
-    monkeypatch.setattr(PrefixCache, "__init__", counted)
+def test_an_evaluation_of_any_size_does_not_evict_what_training_remembers(made: list[int]) -> None:
     read, rng = extractor(), np.random.default_rng(0)
     rows, other = (np.stack([fresh(rng) for _ in range(n)]) for n in (4, 9))
     rows[:, PROMPT - 1] = other[:, PROMPT - 1] = 0
@@ -174,15 +180,7 @@ def test_without_it_every_row_is_read_from_its_beginning() -> None:
     assert read._caches._held == []
 
 
-def test_a_time_limits_values_do_not_evict_the_rollouts_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
-    build = PrefixCache.__init__
-
-    def counted(self: PrefixCache, transformer: CausalTransformer, rows: int) -> None:
-        made.append(rows)
-        build(self, transformer, rows)
-
-    monkeypatch.setattr(PrefixCache, "__init__", counted)
+def test_a_time_limits_values_do_not_evict_the_rollouts_memory(made: list[int]) -> None:
     rows = [lambda: gymnasium.wrappers.TimeLimit(gymnasium.make("TextGym/Copy-v0"), 3)] * 4
     env = SB3VecEnv(SyncVectorEnv(rows, autoreset_mode=AutoresetMode.SAME_STEP))
     PPO(CachedTransformerPolicy, env, n_steps=32, batch_size=64, device="cpu").learn(128)
