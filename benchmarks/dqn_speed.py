@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from learning_speed import SIZES, seconds
-from machine import machine
+from machine import device_option, machine
 from sides import ROWS, off_policy
 
 MINIBATCH, UPDATES = 256, 8
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", type=int, default=[16, 64], metavar="T")
     parser.add_argument("--pairs", type=int, default=5, help="how often the sides take turns")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    device_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     by_clock = options.threads > 1 or options.device != "cpu"

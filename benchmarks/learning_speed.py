@@ -34,7 +34,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import torch
-from machine import machine
+from machine import device_option, machine
 from sides import EPOCHS, LETTERS, ON_POLICY, PACKED, ROWS, on_policy
 
 SIZES = {"small": {"d_model": 64, "n_layers": 2, "n_heads": 4}, "large": {"d_model": 128, "n_layers": 4, "n_heads": 4}}
@@ -150,10 +150,8 @@ def main() -> None:
     parser.add_argument("--minibatch", default="256", help="transitions; or best: plain 64, packed and whole 1024")
     parser.add_argument("--pairs", type=int, default=5, help="how often the sides take turns")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    device_option(parser)
     options = parser.parse_args()
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("--device cuda, but torch sees no GPU here. Leave it out, or install a torch built for CUDA.")
     print(machine("stable-baselines3", "torch"))
     print(f"{options.size} network, {options.threads} thread(s), minibatch {options.minibatch}, {options.device}\n")
     print("| " + " | ".join(HEAD) + " |\n|" + " --- |" * len(HEAD))

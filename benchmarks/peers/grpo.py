@@ -42,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from machine import machine
+from machine import device_option, machine
 from stable_baselines3 import PPO
 
 from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, make_vec_env
@@ -191,14 +191,12 @@ def row(threads: int, clock: str, tokens: int, trl: list[float], ours: list[floa
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    device_option(parser)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="torch's threads")
     parser.add_argument("--pairs", type=int, default=5, help="how often the sides take turns")
     parser.add_argument("--updates", type=int, default=20, help="of one training")
     parser.add_argument("--as-it-comes", action="store_true", help="leave TRL's own settings where they are")
     arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda, but torch sees no GPU here. Leave it out, or install a torch built for CUDA.")
     peer("trl")
     print(machine("trl", "transformers", "stable-baselines3", "torch"))
     print("| threads | clock | TRL, tokens/s | TextGym, tokens/s | ratio |\n" + "| --- " * 5 + "|")
