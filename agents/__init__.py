@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 from .table import AGENTS, Agent, load_agent, make
 
 if TYPE_CHECKING:
+    from . import exact
     from .buffers import EpisodeRolloutBuffer
     from .config import Config
+    from .exact import evaluate
     from .features import TransformerExtractor
     from .guard import FiniteGuard
     from .making import make_vec_env
     from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
+    from .probabilities import AgentPolicy
     from .replay import EpisodeReplayBuffer
     from .runs import load, save
     from .sb3_zip import import_sb3_zip
     from .vec_env import SB3VecEnv
 
 _LATER = {
+    "AgentPolicy": ".probabilities",
     "CachedTransformerDQNPolicy": ".policies",
     "CachedTransformerPolicy": ".policies",
     "EpisodeReplayBuffer": ".replay",
@@ -32,6 +36,7 @@ _LATER = {
     "SB3VecEnv": ".vec_env",
     "TransformerExtractor": ".features",
     "Config": ".config",
+    "evaluate": ".exact",
     "import_sb3_zip": ".sb3_zip",
     "load": ".runs",
     "make_vec_env": ".making",
@@ -41,6 +46,7 @@ _LATER = {
 __all__ = [
     "AGENTS",
     "Agent",
+    "AgentPolicy",
     "CachedTransformerDQNPolicy",
     "CachedTransformerPolicy",
     "Config",
@@ -49,6 +55,8 @@ __all__ = [
     "FiniteGuard",
     "SB3VecEnv",
     "TransformerExtractor",
+    "evaluate",
+    "exact",
     "import_sb3_zip",
     "load",
     "load_agent",
@@ -59,9 +67,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in (*_LATER, "exact"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
+        if name == "exact":  # a module, which its own import makes an attribute of this one
+            return importlib.import_module(".exact", __name__)
         return getattr(importlib.import_module(_LATER[name], __name__), name)
     except ModuleNotFoundError as error:
         raise ImportError(f'agents.{name} needs {error.name}: pip install "textgym[agents]".') from error

@@ -88,3 +88,15 @@ def masks_of(env: Any) -> Callable[[], npt.NDArray[np.bool_]] | None:
         whole: Callable[[], npt.NDArray[np.bool_]] = inner.action_masks
         return whole
     return (lambda: np.stack(env.env_method("action_masks"))) if env.has_attr("action_masks") else None
+
+
+def uniform(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return the same probability for each of the actions that masks `(n, size)` leave, `(n, size)`."""
+    shared: npt.NDArray[np.float64] = masks / masks.sum(axis=1, keepdims=True)
+    return shared
+
+
+def one_hot(actions: npt.NDArray[np.integer[Any]], size: int) -> npt.NDArray[np.float64]:
+    """Return probability 1 of each row's action `(n,)`, `(n, size)`."""
+    chosen: npt.NDArray[np.float64] = np.eye(size)[actions]
+    return chosen

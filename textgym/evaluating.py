@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from textgym.arrays import FloatArray, IntArray
-from textgym.episodes import Episodes, Prompt
+from textgym.episodes import Prompt
 from textgym.errors import InvalidSetting
-from textgym.frontier import END, levels, paid_on_average
+from textgym.following import follow
+from textgym.frontier import paid_on_average
 from textgym.policies import Policy, divergence, entropy, within
 from textgym.solving import LIMIT, check_discount, resolved, support
 from textgym.task import Task
@@ -28,6 +29,7 @@ class Evaluation:
         success_upper: the most.
         entropy: of a whole text in nats, over what was followed, discounted like rewards.
         kl: the divergence from the reference likewise; NaN without one.
+        metrics: the expectation of each of the task's metrics, over what was followed.
         followed: the probability of the texts that were followed to their ends.
         occupancy: observations `(n, width)` and their probabilities `(n,)`, for each number of tokens written.
     """
@@ -38,6 +40,7 @@ class Evaluation:
     success_upper: float
     entropy: float
     kl: float
+    metrics: dict[str, float]
     followed: float
     occupancy: tuple[tuple[IntArray, FloatArray], ...]
 
@@ -86,113 +89,36 @@ def evaluate(
     if not 0 <= tolerance <= 1:
         raise InvalidSetting(f"tolerance={tolerance!r} is no probability.")
     task = paid_on_average(resolved(task, **task_kwargs))
-    return _followed(task, policy, gamma, reference, support(task, prompts), tolerance, limit)
-
-
-def _followed(
-    task: Task,
-    policy: Policy | None,
-    gamma: float,
-    reference: Policy | None,
-    drawn_from: tuple[Sequence[Prompt], FloatArray],
-    tolerance: float,
-    limit: int,
-) -> Evaluation:
-    """Follow all texts, one token at a time."""
-    drawn, mass = drawn_from
-    origin: IntArray = np.arange(len(drawn))
-    episodes = task.blank(len(drawn))
-    episodes.begin(..., drawn)
-    sums = np.zeros(4)  # return, success, entropy, divergence
-    left, occupancy = _Left(task, drawn, gamma, limit), []
-    for depth in range(task.horizon):
-        kept = left.kept(mass, tolerance * (depth + 1) / task.horizon)
-        if len(kept) < len(mass):
-            left.leave(depth, episodes, origin, mass, kept)
-            episodes, origin, mass = episodes.take(kept), origin[kept], mass[kept]
+    drawn, mass = support(task, prompts)
+    bounds, spread, kl, left = np.zeros(2), 0.0, 0.0, 0.0
+    metrics, occupancy = dict.fromkeys(task.metrics, 0.0), []
+    for step in follow(task, policy, gamma, (drawn, mass), tolerance, limit):
+        discount, gone, mass = gamma**step.depth, mass[step.gone], mass[step.kept]
+        left += float(gone.sum())
+        if len(gone):
+            bounds += discount * np.array([gone @ step.worst, gone @ step.best])
         if not len(mass):
             break
-        occupancy.append((episodes.tokens.copy(), mass))
-        allowed = task.action_mask(episodes)
-        p = within(policy, episodes.tokens, allowed)
-        sums[2] += gamma**depth * (mass @ entropy(p))
+        occupancy.append((step.texts.tokens.copy(), mass))
+        p = step.probabilities
+        spread += discount * float(mass @ entropy(p))
         if reference is not None:
-            sums[3] += gamma**depth * (mass @ divergence(p, within(reference, episodes.tokens, allowed)))
-        rows, actions = np.nonzero(p)
-        flow, part = mass[rows] * p[rows, actions], episodes.take(rows)
-        sums[0] += gamma**depth * (flow @ task.step(part, actions))
-        ended, going = np.flatnonzero(part.finished), np.flatnonzero(~part.finished)
-        if len(ended) and "success" in task.metrics:
-            sums[1] += flow[ended] @ task.measure(part.take(ended))["success"]
-        episodes, origin, mass = part.take(going), origin[rows[going]], flow[going]
-    known = "success" in task.metrics
+            kl += discount * float(mass @ divergence(p, within(reference, step.texts.tokens, step.allowed)))
+        flow = mass[step.rows] * p[step.rows, step.actions]
+        bounds += discount * (flow @ step.rewards)
+        if len(step.ended):
+            for name, values in task.measure(step.after.take(step.ended)).items():
+                metrics[name] += float(flow[step.ended] @ values)
+        mass = flow[step.going]
+    success = metrics.get("success", float("nan"))
     return Evaluation(
-        lower=float(sums[0] + left.worst),
-        upper=float(sums[0] + left.best),
-        success_lower=float(sums[1]) if known else float("nan"),
-        success_upper=float(sums[1] + left.mass) if known else float("nan"),
-        entropy=float(sums[2]),
-        kl=float(sums[3]) if reference is not None else float("nan"),
-        followed=1.0 - left.mass,
+        lower=float(bounds[0]),
+        upper=float(bounds[1]),
+        success_lower=success,
+        success_upper=success + left,
+        entropy=spread,
+        kl=kl if reference is not None else float("nan"),
+        metrics=metrics,
+        followed=1.0 - left,
         occupancy=tuple(occupancy),
     )
-
-
-class _Left:
-    """The texts that are not followed: their probability, and what may still come of them."""
-
-    def __init__(self, task: Task, prompts: Sequence[Prompt], gamma: float, limit: int) -> None:
-        self.task, self.prompts, self.gamma, self.limit = task, prompts, gamma, limit
-        self.mass = self.worst = self.best = 0.0
-        self._values: list[tuple[IntArray, FloatArray, FloatArray]] | None = None
-
-    def kept(self, mass: FloatArray, tolerance: float) -> IntArray:
-        """Return which texts go on: all but the least likely, whose sum with what was left stays within a tolerance."""
-        room = max(1, self.limit // self.task.size)
-        if tolerance <= self.mass and len(mass) <= room:
-            return np.arange(len(mass))
-        order = np.argsort(mass, kind="stable")
-        dropped = int(np.searchsorted(np.cumsum(mass[order]), tolerance - self.mass, side="right"))
-        return np.sort(order[max(dropped, len(mass) - room) :])
-
-    def leave(self, depth: int, episodes: Episodes, origin: IntArray, mass: FloatArray, kept: IntArray) -> None:
-        """Count texts that do not go on, from the worst to the best that can come of them."""
-        gone = np.setdiff1d(np.arange(len(mass)), kept)
-        worst, best = self._bounds(depth, episodes.take(gone), origin[gone])
-        self.mass += float(mass[gone].sum())
-        self.worst += float(self.gamma**depth * (mass[gone] @ worst))
-        self.best += float(self.gamma**depth * (mass[gone] @ best))
-
-    def _bounds(self, depth: int, episodes: Episodes, origin: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return the least and the greatest return that can still come, `(n,)` each; infinite where nobody knows."""
-        unknown = np.full(len(origin), np.inf)
-        if self.task.state_key is None:
-            return -unknown, unknown
-        if self._values is None:
-            try:
-                self._values = self._solved()
-            except InvalidSetting:  # too many states: nothing is known of what is left
-                self._values = []
-        if not self._values:
-            return -unknown, unknown
-        keys, worst, best = self._values[depth]
-        own = np.stack([origin, self.task.state_key(episodes)], axis=1)
-        _, inverse = np.unique(np.concatenate([keys, own]), axis=0, return_inverse=True)
-        inverse = inverse.reshape(-1)
-        place = np.zeros(inverse.max() + 1, np.int64)
-        place[inverse[: len(keys)]] = np.arange(len(keys))
-        at = place[inverse[len(keys) :]]
-        return worst[at], best[at]
-
-    def _solved(self) -> list[tuple[IntArray, FloatArray, FloatArray]]:
-        found, values = levels(self.task, self.prompts, self.limit), []
-        worst, best = np.zeros(0), np.zeros(0)
-        for level in found[::-1]:
-            assert self.task.state_key is not None
-            onward = np.maximum(level.following, END)
-            least = level.rewards + self.gamma * np.append(worst, 0.0)[onward]
-            most = level.rewards + self.gamma * np.append(best, 0.0)[onward]
-            worst = np.where(level.allowed, least, np.inf).min(axis=1)
-            best = np.where(level.allowed, most, -np.inf).max(axis=1)
-            values.append((np.stack([level.prompt, self.task.state_key(level.episodes)], axis=1), worst, best))
-        return values[::-1]

@@ -10,8 +10,11 @@ import numpy as np
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.errors import InvalidSetting
 
-Policy: TypeAlias = Callable[[IntArray], FloatArray]
-"""Observations `(n, width)` int32 in, probabilities of the actions `(n, size)` out."""
+Policy: TypeAlias = Callable[..., FloatArray]
+"""Observations `(n, width)` int32 in, probabilities of the actions `(n, size)` out.
+
+One that has to know the mask says so by an attribute `takes_masks = True`; it is given the mask, `(n, size)` bool, too.
+"""
 
 
 def within(policy: Policy | None, observations: IntArray, allowed: BoolArray) -> FloatArray:
@@ -28,7 +31,8 @@ def within(policy: Policy | None, observations: IntArray, allowed: BoolArray) ->
     if policy is None:
         given = np.ones(allowed.shape)
     else:
-        given = np.asarray(policy(observations.copy()), np.float64)
+        masks = (allowed.copy(),) if getattr(policy, "takes_masks", False) else ()
+        given = np.asarray(policy(observations.copy(), *masks), np.float64)
         if given.shape != allowed.shape or not (given >= 0).all() or not np.isclose(given.sum(axis=1), 1).all():
             raise InvalidSetting(
                 f"the policy gave {given.dtype} of shape {given.shape} for {len(observations)} observations; it must "

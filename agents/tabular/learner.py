@@ -19,7 +19,7 @@ from textgym.chance import chance_state, restored_chance
 from textgym.errors import InvalidSetting, require_positive
 
 from ..checks import array_like, count, statistics
-from ..masked import masks_of
+from ..masked import masks_of, one_hot, uniform
 from ..settings import Count, Positive, Settings, Share
 from ..vec_env import require_rows
 from .states import UNKNOWN, StateTable
@@ -102,6 +102,10 @@ class TabularAgent(ABC):
     @abstractmethod
     def _choose(self, states: Array, masks: Array, greedy: bool = False) -> Array:
         """Return an action for each of the table's rows `(n,)`, within masks `(n, size)`: `(n,)`."""
+
+    @abstractmethod
+    def _probabilities(self, states: Array, masks: Array) -> Array:
+        """Return how likely `_choose` takes each action when it is not greedy, `(n, size)`, 0 outside the masks."""
 
     def _act(self, states: Array, masks: Array) -> Array:
         """Return the actions that learning takes, `(n,)`."""
@@ -229,6 +233,20 @@ class TabularAgent(ABC):
         if not deterministic:
             actions = np.where(states == UNKNOWN, self._any(masks), actions)
         return (actions if np.ndim(observation) == 2 else actions[0]), state
+
+    def action_probabilities(self, observations: Array, action_masks: Array, deterministic: bool = False) -> Array:
+        """Return how likely `predict` takes each action, `(n, size)` float64.
+
+        Args:
+            observations: `(n, width)`.
+            action_masks: `(n, size)` bool.
+            deterministic: as `predict` has it.
+        """
+        states = self._table.look(observations)
+        if deterministic:
+            return one_hot(self._choose(states, action_masks, greedy=True), self.size)
+        unknown = (states == UNKNOWN)[:, None]
+        return np.where(unknown, uniform(action_masks), self._probabilities(states, action_masks))
 
     def _any(self, masks: Array) -> Array:
         """Return one of each row's actions, each equally likely, `(n,)`."""

@@ -7,6 +7,7 @@ from abc import abstractmethod
 import numpy as np
 from pydantic import Field
 
+from ..masked import one_hot, uniform
 from ..settings import Pair, Share
 from .learner import TabularAgent, TabularSettings
 from .transitions import Array, Transitions
@@ -46,6 +47,10 @@ class TemporalDifference(TabularAgent):
             return best
         explores = self._rng.random(len(states)) < self.epsilon
         return np.where(explores, self._any(masks), best)
+
+    def _probabilities(self, states: Array, masks: Array) -> Array:
+        best = one_hot(self._choose(states, masks, greedy=True), self.size)
+        return (1 - self.epsilon) * best + self.epsilon * uniform(masks)
 
     def _update(self, step: Transitions) -> None:
         worth = np.where(step.terminated, 0.0, self._bootstrap(step))  # (n,)

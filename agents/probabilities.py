@@ -1,0 +1,139 @@
+"""An agent as the exact methods read it: the probability of each action after each text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.dqn.policies import DQNPolicy
+from torch import Tensor, nn
+
+from textgym.actions import check_actions
+from textgym.arrays import BoolArray, FloatArray, IntArray
+from textgym.errors import InvalidSetting
+
+from .categorical import log_probabilities, masked
+from .masked import one_hot, uniform
+
+CHUNK = 4096  # texts that a network reads at once
+
+
+@dataclass(frozen=True)
+class AgentPolicy:
+    """What an agent does, as a policy for `textgym.evaluate` and `textgym.solve(reference=...)`.
+
+    Args:
+        agent: an agent of `agents.make`, a model of SB3 or sb3-contrib, one of their policies; a torch module from
+            token ids `(n, width)` int64 to logits `(n, size)`; or anything with a method
+            `action_probabilities(observations, action_masks, deterministic)`. Of an agent with `predict` alone only
+            what it does deterministically can be known.
+        deterministic: what `predict(deterministic=True)` does; else what it does while it samples, exploration
+            included.
+
+    Raises:
+        InvalidSetting: the agent does not say how likely its actions are.
+    """
+
+    agent: Any
+    deterministic: bool = False
+    takes_masks: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        agent = self.agent
+        known = hasattr(agent, "action_probabilities") or network_of(agent) is not None
+        if not known and not (self.deterministic and hasattr(agent, "predict")):
+            raise InvalidSetting(
+                f"{type(agent).__name__} does not say how likely its actions are. Give it a method "
+                "action_probabilities(observations, action_masks, deterministic) -> (n, size), or ask for what it does "
+                "with deterministic=True."
+            )
+
+    def __call__(self, observations: IntArray, action_masks: BoolArray) -> FloatArray:
+        """Return probabilities `(n, size)` float64 of actions after `observations`, `(n, width)`, within the masks."""
+        if hasattr(self.agent, "action_probabilities"):
+            own: FloatArray = self.agent.action_probabilities(observations, action_masks, self.deterministic)
+            return own
+        parts = [slice(first, first + CHUNK) for first in range(0, len(observations), CHUNK)]
+        read = self._read if network_of(self.agent) is not None else self._predicted
+        return np.concatenate([read(observations[part], action_masks[part]) for part in parts])
+
+    def _read(self, observations: IntArray, action_masks: BoolArray) -> FloatArray:
+        network = network_of(self.agent)
+        with torch.no_grad(), acting(network):
+            scores = scores_of(network, observations, action_masks)
+            explored = 0.0 if self.deterministic else getattr(self.agent, "exploration_rate", 0.0)
+            if self.deterministic or isinstance(network, DQNPolicy):
+                best = one_hot(scores.argmax(dim=1).cpu().numpy(), action_masks.shape[1])
+                return (1 - explored) * best + explored * uniform(action_masks)
+            found: FloatArray = log_probabilities(scores.double()).exp().cpu().numpy()
+            return found
+
+    def _predicted(self, observations: IntArray, action_masks: BoolArray) -> FloatArray:
+        predict = self.agent.predict
+        masks = {"action_masks": action_masks} if "action_masks" in inspect.signature(predict).parameters else {}
+        actions, _ = predict(observations, deterministic=True, **masks)
+        return one_hot(check_actions(actions, len(observations), size := action_masks.shape[1]), size)
+
+
+def network_of(agent: Any) -> Any:
+    """Return the torch policy of an agent, or what is one; None where there is none.
+
+    Raises:
+        InvalidSetting: it remembers what it saw before, so that what it does is no function of the text.
+    """
+    network = agent if isinstance(agent, nn.Module) else getattr(agent, "policy", None)
+    if not isinstance(network, nn.Module):
+        return None
+    if hasattr(network, "lstm_actor"):
+        raise InvalidSetting(
+            f"{type(network).__name__} remembers what it saw before: what it does is no function of the text alone. "
+            "Sample episodes instead: textgym eval, agents.evaluation.evaluate."
+        )
+    if isinstance(network, BasePolicy) and not isinstance(network, (ActorCriticPolicy, DQNPolicy)):
+        return None
+    return network
+
+
+def scores_of(network: Any, observations: IntArray, action_masks: BoolArray | None = None) -> Tensor:
+    """Return logits, or action values of a DQN policy, `(n, size)`, the least finite number outside the masks.
+
+    Gradients flow through them.
+    """
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    tokens = torch.as_tensor(observations, device=device).long()
+    masks = None if action_masks is None else torch.as_tensor(action_masks, device=device)
+    if isinstance(network, ActorCriticPolicy):
+        scores = network.get_distribution(tokens).distribution.logits  # type: ignore[union-attr]
+    elif isinstance(network, DQNPolicy):
+        scores = network.q_net(tokens)
+    else:
+        scores = network(tokens)
+    wanted = (len(observations),) if action_masks is None else action_masks.shape
+    if not isinstance(scores, Tensor) or scores.shape[: len(wanted)] != wanted or scores.ndim != 2:
+        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise InvalidSetting(
+            f"{type(network).__name__} gave {given} for {tuple(observations.shape)} token ids; it must give one logit "
+            f"an action, {wanted}."
+        )
+    return masked(scores, masks)
+
+
+class acting:
+    """Within it, a module is in evaluation mode; after it, in the mode that it was in."""
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.was = network, bool(network.training)
+        self._set: Callable[[bool], Any] = getattr(network, "set_training_mode", network.train)
+
+    def __enter__(self) -> None:
+        if self.was:
+            self._set(False)
+
+    def __exit__(self, *error: object) -> None:
+        if self.was:
+            self._set(True)
