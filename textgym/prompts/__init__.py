@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textgym.prompts.listed import ListedPrompts
+from textgym.prompts.listed import ListedPrompts, split
 from textgym.prompts.strings import RandomStrings
 
-__all__ = ["ListedPrompts", "RandomStrings"]
+__all__ = ["ListedPrompts", "RandomStrings", "split"]
