@@ -10,9 +10,11 @@ from textgym.checking import check_task
 from textgym.env import TextGenEnv
 from textgym.episodes import Episodes, Prompt
 from textgym.evaluating import evaluate
+from textgym.hardness import difficulty
 from textgym.registration import env_ids, load_task, register
 from textgym.solving import solve
 from textgym.task import Task
+from textgym.variants import variant
 from textgym.vector_env import TextGenVectorEnv
 from textgym.vocabulary import Vocabulary
 
@@ -26,10 +28,12 @@ __all__ = [
     "TextGenVectorEnv",
     "Vocabulary",
     "check_task",
+    "difficulty",
     "env_ids",
     "envs",
     "evaluate",
     "load_task",
     "register",
     "solve",
+    "variant",
 ]

@@ -19,8 +19,9 @@ from textgym.vocabulary import Vocabulary
 class PromptGenerator(Protocol):
     """Draws one episode's prompt. It runs once an episode, so it is plain scalar code.
 
-    Where its prompts can be listed, it may also offer `support() -> (prompts, probabilities)`; where it always
-    returns one and the same object and draws nothing, `constant`, that prompt.
+    Where its prompts can be listed, it may also offer `support() -> (prompts, probabilities)`, and `count`, how many
+    they are, where that is known sooner; where it always returns one and the same object and draws nothing, `constant`,
+    that prompt.
     """
 
     @property

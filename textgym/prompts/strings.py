@@ -69,6 +69,11 @@ class RandomStrings:
         """How many lengths there are, then how many letters, once for each place."""
         return np.array([self.max_length - self.min_length + 1] + [len(self._letters)] * self.max_length, np.float64)
 
+    @property
+    def count(self) -> int:
+        """How many prompts there are."""
+        return sum(len(self._letters) ** length for length in range(self.min_length, self.max_length + 1))
+
     def support(self) -> tuple[list[Prompt], FloatArray]:
         """Return all prompts, shorter ones first, and their probabilities, `(k,)`."""
         prompts: list[Prompt] = []
