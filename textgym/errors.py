@@ -1,11 +1,12 @@
-"""Typed errors, and the two checks that every constructor needs: sizes and names."""
+"""Typed errors, and the checks that every constructor needs: sizes, numbers and names."""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
-from numbers import Integral
-from typing import TypeVar
+from numbers import Integral, Real
+from typing import TypeGuard, TypeVar
 
 Value = TypeVar("Value")
 
@@ -82,3 +83,11 @@ def require_positive(**sizes: object) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, Integral) or int(size) < 1:
             raise InvalidSize(f"{name}={size!r} is not a size. Give an integer of at least 1.")
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether a value is a number that a float64 can hold: no truth value, no NaN, no infinity."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False

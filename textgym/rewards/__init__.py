@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textgym.errors import Names
-from textgym.rewards.matching import exact_match, faultless_prefix, key_of, right_token
+from textgym.rewards.matching import exact_match, faultless_prefix, key_of, right_share, right_token
 from textgym.rewards.rowwise import Row, rowwise
 from textgym.task import Reward
 
@@ -14,4 +14,4 @@ REWARDS: Names[Reward] = Names(
     shaped=faultless_prefix,
 )
 
-__all__ = ["REWARDS", "Row", "exact_match", "faultless_prefix", "key_of", "right_token", "rowwise"]
+__all__ = ["REWARDS", "Row", "exact_match", "faultless_prefix", "key_of", "right_share", "right_token", "rowwise"]

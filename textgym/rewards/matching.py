@@ -17,6 +17,11 @@ def right_token(episodes: Episodes) -> FloatArray:
     return paid
 
 
+def right_share(episodes: Episodes) -> FloatArray:
+    """+1/len(target) for the right token in its place, -1/len(target) for another; the target earns 1 in all."""
+    return right_token(episodes) / np.maximum(episodes.target_length, 1)
+
+
 def exact_match(episodes: Episodes) -> FloatArray:
     """1 with the last token if the completion is the target, else 0."""
     if not np.count_nonzero(episodes.finished):
@@ -40,4 +45,4 @@ def agreement_key(episodes: Episodes) -> IntArray:
 
 def key_of(reward: Reward) -> StateKey | None:
     """Return what a task of one target a prompt may declare as its state's key; None where a reward may need more."""
-    return agreement_key if reward in (right_token, exact_match, faultless_prefix) else None
+    return agreement_key if reward in (right_token, right_share, exact_match, faultless_prefix) else None
