@@ -1,9 +1,9 @@
-"""Typed errors, and the two checks that every constructor needs: sizes and names."""
+"""Typed errors, and the checks that every constructor needs: sizes, numbers, letters and names."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import TypeVar
 
@@ -82,3 +82,17 @@ def require_positive(**sizes: object) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, Integral) or int(size) < 1:
             raise InvalidSize(f"{name}={size!r} is not a size. Give an integer of at least 1.")
+
+
+def require_natural(**numbers: object) -> None:
+    """Raise `InvalidSetting` unless every named value is an integer of at least 0."""
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, Integral) or int(number) < 0:
+            raise InvalidSetting(f"{name}={number!r} is no natural number. Give an integer of at least 0.")
+
+
+def require_letters(**alphabets: object) -> None:
+    """Raise `InvalidVocabulary` unless every named value is a string, or a list of strings, that is not empty."""
+    for name, alphabet in alphabets.items():
+        if not isinstance(alphabet, Sequence) or not alphabet:
+            raise InvalidVocabulary(f"{name}={alphabet!r} has no letter. Give a string of at least one.")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from textgym.arrays import FloatArray
 from textgym.episodes import Prompt
+from textgym.errors import InvalidSetting
+
+MOST_LISTED = 1_000_000  # prompts; each takes some 300 bytes and a microsecond or two
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,3 +44,13 @@ class ListedPrompts:
     def support(self) -> tuple[tuple[Prompt, ...], FloatArray]:
         """Return all prompts and their probabilities, `(k,)`."""
         return self.prompts, np.full(len(self.prompts), 1 / len(self.prompts))
+
+
+def require_listable(many: int) -> None:
+    """Raise `InvalidSetting` where a generator's `support()` would list more than a million prompts."""
+    if many > MOST_LISTED:
+        said = f"{many:,}" if many < 10**18 else f"about 10**{int(math.log10(many))}"
+        raise InvalidSetting(
+            f"there are {said} prompts, more than the {MOST_LISTED:,} that are listed. Give some as prompts=[...]; what is "
+            "computed is then theirs."
+        )
