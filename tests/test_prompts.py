@@ -101,7 +101,7 @@ def test_the_same_rng_draws_the_same_strings() -> None:
 )
 def test_more_than_a_million_strings_are_not_listed(low: int, high: int, many: str) -> None:
     strings = RandomStrings(Vocabulary(tuple("ab$"), eos="$"), low, high, backwards)
-    with pytest.raises(InvalidSetting, match=rf"{many} prompts, more than the 1,000,000 .* prompts=\[\.\.\.\]"):
+    with pytest.raises(InvalidSetting, match=rf"{many} prompts are more than the 1,000,000 .* prompts=\[\.\.\.\]"):
         strings.support()
     assert low <= len(strings(np.random.default_rng(0)).tokens) <= high  # they can still be drawn
 
@@ -109,7 +109,7 @@ def test_more_than_a_million_strings_are_not_listed(low: int, high: int, many: s
 def test_up_to_a_million_prompts_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listed, "MOST_LISTED", 14)
     assert len(RandomStrings(Vocabulary(("a", "b")), 1, 3, backwards).support()[0]) == 14
-    with pytest.raises(InvalidSetting, match="16 prompts, more than the 14"):
+    with pytest.raises(InvalidSetting, match="16 prompts are more than the 14"):
         RandomStrings(Vocabulary(("a", "b")), 4, 4, backwards).support()
 
 

@@ -51,6 +51,6 @@ def require_listable(many: int) -> None:
     if many > MOST_LISTED:
         said = f"{many:,}" if many < 10**18 else f"about 10**{int(math.log10(many))}"
         raise InvalidSetting(
-            f"there are {said} prompts, more than the {MOST_LISTED:,} that are listed. Give some as prompts=[...]; what is "
-            "computed is then theirs."
+            f"{said} prompts are more than the {MOST_LISTED:,} that are listed. Give some as prompts=[...]; what "
+            "is computed is then theirs."
         )
