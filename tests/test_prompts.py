@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from textgym import Episodes, Prompt, Vocabulary
 from textgym.arrays import IntArray
 from textgym.errors import InvalidPrompt, InvalidSetting, InvalidSize
-from textgym.prompts import ListedPrompts, RandomStrings
+from textgym.prompts import ListedPrompts, RandomStrings, listed
 
 
 def prompt(tokens: list[int], target: list[int]) -> Prompt:
@@ -93,6 +93,24 @@ def test_the_same_rng_draws_the_same_strings() -> None:
     drawn = [prompts(mine).tokens.tolist() for _ in range(20)]
     assert drawn == [pickle.loads(pickle.dumps(prompts))(theirs).tokens.tolist() for _ in range(20)]
     assert len({*map(tuple, drawn)}) > 10
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "many"),
+    [(20, 20, "1,048,576"), (1, 19, "1,048,574"), (1, 5000, r"about 10\*\*1505")],  # 2**5001 - 2
+)
+def test_more_than_a_million_strings_are_not_listed(low: int, high: int, many: str) -> None:
+    strings = RandomStrings(Vocabulary(tuple("ab$"), eos="$"), low, high, backwards)
+    with pytest.raises(InvalidSetting, match=rf"{many} prompts are more than the 1,000,000 .* prompts=\[\.\.\.\]"):
+        strings.support()
+    assert low <= len(strings(np.random.default_rng(0)).tokens) <= high  # they can still be drawn
+
+
+def test_up_to_a_million_prompts_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listed, "MOST_LISTED", 14)
+    assert len(RandomStrings(Vocabulary(("a", "b")), 1, 3, backwards).support()[0]) == 14
+    with pytest.raises(InvalidSetting, match="16 prompts are more than the 14"):
+        RandomStrings(Vocabulary(("a", "b")), 4, 4, backwards).support()
 
 
 @pytest.mark.parametrize("answer", [first_letter, nothing])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,14 +9,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from brute_force import assert_solved_as_played, brute_force
 
-from textgym import Prompt, Task, Vocabulary, load_task
+from textgym import Prompt, Vocabulary, load_task
 from textgym.arrays import BoolArray, FloatArray, IntArray
-from textgym.env import TextGenEnv
 from textgym.episodes import Episodes
 from textgym.errors import InvalidSetting
 from textgym.frontier import BARRED
-from textgym.prompts import ListedPrompts, RandomStrings
+from textgym.prompts import RandomStrings
 from textgym.solving import Solution, solve
 
 SMALL: list[tuple[str, dict[str, Any]]] = [
@@ -37,36 +35,10 @@ def ids(case: tuple[str, dict[str, Any]]) -> str:
     return f"{case[0].rpartition('/')[2]}-{'-'.join(map(str, case[1].values()))}"
 
 
-def brute_force(task: Task, prompt: Prompt, gamma: float) -> tuple[float, int]:
-    """Return the best discounted return of all completions of one prompt, and how many earn it, each of them played."""
-    env = TextGenEnv(replace(task, prompts=ListedPrompts((prompt,))))
-    returns = {}
-    for actions in itertools.product(range(task.size), repeat=task.horizon):
-        env.reset(seed=0)
-        total, ended, played = 0.0, False, 0
-        while not ended:
-            if not env.action_masks()[actions[played]]:
-                break
-            _, reward, ended, _, _ = env.step(actions[played])
-            total += gamma**played * reward
-            played += 1
-        if ended:
-            returns[actions[:played]] = total
-    best = max(returns.values())
-    return best, sum(math.isclose(total, best, abs_tol=1e-9) for total in returns.values())
-
-
 @pytest.mark.parametrize("gamma", [1.0, 0.9, 0.0])
 @pytest.mark.parametrize("case", SMALL, ids=ids)
 def test_it_is_the_best_of_all_texts_played_through_the_environment(case: tuple[str, Any], gamma: float) -> None:
-    task = load_task(case[0], **case[1])
-    prompts, probabilities = task.prompts.support()  # type: ignore[attr-defined]
-    solution, played = solve(case[0], gamma, **case[1]), [brute_force(task, prompt, gamma) for prompt in prompts]
-    np.testing.assert_allclose(solution.values[0], [best for best, _ in played], atol=1e-9)
-    assert solution.optimal_completions.tolist() == [many for _, many in played]
-    assert solution.optimal_return == pytest.approx(
-        sum(p * best for p, (best, _) in zip(probabilities, played)), abs=1e-9
-    )
+    assert_solved_as_played(case[0], gamma, **case[1])
 
 
 def test_probabilities_of_prompts_are_those_that_are_drawn() -> None:

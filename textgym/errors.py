@@ -1,10 +1,10 @@
-"""Typed errors, and the checks that every constructor needs: sizes, numbers and names."""
+"""Typed errors, and the checks that every constructor needs: sizes, numbers, letters and names."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import TypeGuard, TypeVar
 
@@ -91,3 +91,17 @@ def is_finite(value: object) -> TypeGuard[float]:
         return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer beyond every float
         return False
+
+
+def require_natural(**numbers: object) -> None:
+    """Raise `InvalidSetting` unless every named value is an integer of at least 0."""
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, Integral) or int(number) < 0:
+            raise InvalidSetting(f"{name}={number!r} is no natural number. Give an integer of at least 0.")
+
+
+def require_letters(**alphabets: object) -> None:
+    """Raise `InvalidVocabulary` unless every named value is a string, or a list of strings, that is not empty."""
+    for name, alphabet in alphabets.items():
+        if not isinstance(alphabet, Sequence) or not alphabet:
+            raise InvalidVocabulary(f"{name}={alphabet!r} has no letter. Give a string of at least one.")

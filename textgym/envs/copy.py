@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from textgym.arrays import IntArray
-from textgym.errors import InvalidVocabulary
+from textgym.errors import require_letters
 from textgym.prompts import RandomStrings
 from textgym.rewards import REWARDS, key_of
 from textgym.task import Task
@@ -53,8 +53,7 @@ def string_task(
     alphabet: str, min_length: int, max_length: int, reward: str, answer: Callable[[IntArray], IntArray]
 ) -> Task:
     """Return the task of answering a random string with another of the same length."""
-    if not isinstance(alphabet, Sequence) or not alphabet:
-        raise InvalidVocabulary(f"alphabet={alphabet!r} has no letter. Give a string of at least one.")
+    require_letters(alphabet=alphabet)
     vocabulary = Vocabulary((*alphabet, "$"), eos="$")
     prompts = RandomStrings(vocabulary, min_length, max_length, answer)
     paid = REWARDS[reward]

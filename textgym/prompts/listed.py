@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,8 @@ import numpy as np
 from textgym.arrays import BoolArray, FloatArray
 from textgym.episodes import Prompt
 from textgym.errors import InvalidSetting
+
+MOST_LISTED = 1_000_000  # prompts; each takes some 300 bytes and a microsecond or two
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,3 +108,13 @@ def _part(prompts: Sequence[Prompt], probabilities: FloatArray, which: BoolArray
     chosen = np.flatnonzero(which).tolist()
     kept = probabilities[chosen]
     return ListedPrompts(tuple(prompts[i] for i in chosen), tuple((kept / kept.sum()).tolist()))
+
+
+def require_listable(many: int) -> None:
+    """Raise `InvalidSetting` where a generator's `support()` would list more than a million prompts."""
+    if many > MOST_LISTED:
+        said = f"{many:,}" if many < 10**18 else f"about 10**{int(math.log10(many))}"
+        raise InvalidSetting(
+            f"{said} prompts are more than the {MOST_LISTED:,} that are listed. Give some as prompts=[...]; what "
+            "is computed is then theirs."
+        )

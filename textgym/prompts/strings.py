@@ -11,6 +11,7 @@ import numpy as np
 from textgym.arrays import FloatArray, IntArray
 from textgym.episodes import Prompt
 from textgym.errors import InvalidSetting, InvalidVocabulary, require_positive
+from textgym.prompts.listed import require_listable
 from textgym.vocabulary import Vocabulary
 
 
@@ -75,13 +76,18 @@ class RandomStrings:
         return sum(len(self._letters) ** length for length in range(self.min_length, self.max_length + 1))
 
     def support(self) -> tuple[list[Prompt], FloatArray]:
-        """Return all prompts, shorter ones first, and their probabilities, `(k,)`."""
-        prompts: list[Prompt] = []
+        """Return all prompts, shorter ones first, and their probabilities, `(k,)`.
+
+        Raises:
+            InvalidSetting: there are more than a million.
+        """
         sizes = range(self.min_length, self.max_length + 1)
+        many = [len(self._letters) ** length for length in sizes]
+        require_listable(sum(many))
+        prompts: list[Prompt] = []
         for length in sizes:
             grid = np.indices([len(self._letters)] * length).reshape(length, -1).T  # (letters ** length, length)
             prompts += [self._prompt(string) for string in self._letters[grid]]
-        many = [len(self._letters) ** length for length in sizes]
         return prompts, np.repeat(1 / (len(sizes) * np.array(many, np.float64)), many)
 
     def __call__(self, rng: np.random.Generator) -> Prompt:
