@@ -19,13 +19,18 @@ PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "numpy", "safe
 def about(config: Config, agent: Any) -> dict[str, Any]:
     """Return what a manifest says of an agent's run."""
     return {
-        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": versions(),
         "env": config.env,
         "env_kwargs": config.env_kwargs,
         "seed": config.seed,
         "steps": getattr(agent, "num_timesteps", 0),
         **environment(env_of(agent)),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Return the version of each package that learning depends on, and Python's."""
+    return {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
 def _version(package: str) -> str | None:

@@ -24,6 +24,7 @@ class Evaluation:
     """The result of writing some episodes."""
 
     mean_return: float  # undiscounted
+    standard_error: float  # of the mean; 0 for one episode
     success_rate: float | None  # None where the task has no success
     episodes: int
     samples: list[str]  # prompt → completion, of the first episodes
@@ -59,6 +60,7 @@ def evaluate(
     success = task.measure(rows).get("success")
     return Evaluation(
         mean_return=float(returns.mean()),
+        standard_error=float(returns.std(ddof=1) / np.sqrt(episodes)) if episodes > 1 else 0.0,
         success_rate=None if success is None else float(success.mean()),
         episodes=episodes,
         samples=[ansi(rows, row) for row in range(min(samples, episodes))],

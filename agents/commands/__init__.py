@@ -12,12 +12,14 @@ import typer
 from textgym.agreement import LawBroken
 from textgym.errors import NotFinite
 
+from .bench import bench
 from .check import check
 from .eval import evaluate
 from .info import info
 from .list import list_environments
 from .play import play
 from .plot import plot
+from .reproduce import reproduce
 from .train import train
 
 app = typer.Typer(
@@ -33,6 +35,8 @@ app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("plot")(plot)
 app.command("check")(check)
+app.command("bench")(bench)
+app.command("reproduce")(reproduce)
 
 AGENTS = ("torch", "stable_baselines3", "sb3_contrib", "transformers", "safetensors", "rich", "pydantic", "yaml")
 EXTRAS = {**dict.fromkeys(AGENTS, "agents"), "matplotlib": "all", "moviepy": "all"}

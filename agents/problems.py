@@ -1,0 +1,144 @@
+"""From an experiment to what is learned, what is asked, and the exact figures between which an agent is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from textgym import Task, difficulty, load_task, solve
+from textgym import evaluate as evaluate_policy
+from textgym.arrays import FloatArray, IntArray
+from textgym.errors import InvalidSetting
+from textgym.evaluating import Evaluation
+from textgym.prompts import split
+from textgym.solving import support
+
+from .evaluation import evaluate as sample
+from .probabilities import AgentPolicy
+from .suite import EXPERIMENTS
+
+TOLERANCE = 0.01  # the probability of texts that a sampling policy's bounds may leave
+TEXTS = 4096  # the most texts followed at once
+EPISODES = 1000  # that are sampled of an agent that does not say how likely its actions are
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an agent learns and is asked.
+
+    Args:
+        learned: the task that it learns on.
+        asked: the task that it is scored on: the same, or of prompts that were held out.
+        random: the objective of uniform writing.
+        optimal: the greatest that the objective can be.
+        random_return: the expected return of uniform writing on the task that is learned.
+        optimal_return: the greatest, for regret.
+        kl_coefficient: beta, as the experiment has it.
+    """
+
+    learned: Task
+    asked: Task
+    random: float
+    optimal: float
+    random_return: float
+    optimal_return: float
+    kl_coefficient: float
+
+    def score(self, objective: float) -> float:
+        """Return 0 for what uniform writing reaches, 1 for the optimum; below 0 and never above 1."""
+        return (objective - self.random) / (self.optimal - self.random)
+
+
+def problem(experiment: str, settings: Mapping[str, Any]) -> Problem:
+    """Return the problem of an experiment's setting; it is solved once.
+
+    Raises:
+        UnknownName: no such experiment.
+        InvalidSetting: uniform writing is as good as the optimum there, so that nothing can be scored.
+    """
+    return _problem(experiment, tuple(sorted(settings.items())))
+
+
+@lru_cache(maxsize=256)
+def _problem(experiment: str, settings: tuple[tuple[str, Any], ...]) -> Problem:
+    asked_for = EXPERIMENTS[experiment]
+    whole = load_task(asked_for.id, **dict(settings))
+    learned = asked = whole
+    if asked_for.held_out:
+        prompts, probabilities = support(whole, None)
+        learned_on, held_out = split(prompts, probabilities, asked_for.held_out)
+        learned, asked = replace(whole, prompts=learned_on), replace(whole, prompts=held_out)
+    beta = asked_for.kl_coefficient
+    figures = difficulty(asked)
+    optimal = solve(asked, kl_coefficient=beta).optimal_value if beta else figures.optimal_return
+    if not optimal > figures.random_return:
+        raise InvalidSetting(f"{experiment} with {dict(settings)}: uniform writing is the optimum; nothing to score.")
+    while_learning = figures if asked is learned else difficulty(learned)
+    ends = while_learning.random_return, while_learning.optimal_return
+    return Problem(learned, asked, figures.random_return, optimal, *ends, beta)
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What an agent reaches: the objective, between bounds that are equal where it is exact."""
+
+    lower: float
+    upper: float
+    how: str  # exact, bounded, or sampled: then the bounds are two standard errors from the mean
+    success: float | None
+    metrics: dict[str, float]
+
+    @property
+    def middle(self) -> float:
+        """The middle between the bounds."""
+        return (self.lower + self.upper) / 2
+
+
+def worth(agent: Any, problem: Problem, deterministic: bool) -> Worth:
+    """Return what an agent reaches on what is asked: exactly where it says how likely its actions are."""
+    try:
+        policy = AgentPolicy(agent, deterministic)
+    except InvalidSetting:
+        return _sampled(agent, problem, deterministic)
+    limit = len(support(problem.asked, None)[0]) + TEXTS
+    found = evaluate_policy(
+        problem.asked,
+        policy,
+        reference=_uniform(problem.asked.size) if problem.kl_coefficient else None,
+        tolerance=0.0 if deterministic else TOLERANCE,
+        limit=limit * problem.asked.size,
+    )
+    success = None if np.isnan(found.success_probability) else found.success_probability
+    how = "exact" if found.lower == found.upper else "bounded"
+    lower, upper = (_objective(bound, found, problem) for bound in (found.lower, found.upper))
+    return Worth(lower, upper, how, success, found.metrics)
+
+
+def _objective(expected_return: float, found: Evaluation, problem: Problem) -> float:
+    return expected_return - problem.kl_coefficient * found.kl if problem.kl_coefficient else expected_return
+
+
+class _uniform:
+    """Every token alike, whatever was written."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, observations: IntArray) -> FloatArray:
+        return np.full((len(observations), self.size), 1 / self.size)
+
+
+def _sampled(agent: Any, problem: Problem, deterministic: bool) -> Worth:
+    """Return what episodes of an agent with `predict` alone earn; its divergence cannot be known."""
+    if problem.kl_coefficient:
+        raise InvalidSetting(
+            f"{type(agent).__name__} does not say how likely its actions are, and KL control is scored by that. Give "
+            "it a method action_probabilities(observations, action_masks, deterministic) -> (n, size)."
+        )
+    found = sample(agent, problem.asked, EPISODES, deterministic)
+    error = 2 * found.standard_error
+    return Worth(found.mean_return - error, found.mean_return + error, "sampled", found.success_rate, {})
