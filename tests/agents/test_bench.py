@@ -1,0 +1,164 @@
+"""The suite: known agents get their known scores, results survive interruption and come out the same again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.bench import Job, bench, jobs, read, reproduce, run
+from agents.commands.bench import bench as bench_command
+from agents.commands.reproduce import reproduce as reproduce_command
+from agents.problems import problem
+from agents.suite import CAPABILITIES, EXPERIMENTS, QUICK
+from textgym import env_ids
+from textgym.errors import InvalidSetting, UnknownName
+
+HERE = "suite_agents"
+EVERY = [(name, setting) for name, one in EXPERIMENTS.items() for setting in range(len(one.settings))]
+
+
+def job(experiment: str, agent: str, setting: int = 0, steps: int = 64, seed: int = 0) -> Job:
+    return Job(experiment, setting, agent if agent == "q-learning" else f"{HERE}:{agent}", seed, steps)
+
+
+def test_every_capability_is_asked_for_by_registered_environments() -> None:
+    assert {one.capability for one in EXPERIMENTS.values()} == {*CAPABILITIES}
+    assert {one.id for one in EXPERIMENTS.values()} <= {*env_ids()}
+    assert {*QUICK} <= {*EXPERIMENTS}
+
+
+@pytest.mark.parametrize(("name", "setting"), EVERY)
+def test_every_setting_has_room_between_uniform_writing_and_the_optimum(name: str, setting: int) -> None:
+    asked = problem(name, EXPERIMENTS[name].settings[setting])
+    assert asked.random < asked.optimal
+    assert asked.random_return < asked.optimal_return
+    assert asked.score(asked.random) == 0.0
+    assert asked.score(asked.optimal) == 1.0
+
+
+@pytest.mark.parametrize("name", [name for name, one in EXPERIMENTS.items() if one.held_out])
+def test_what_is_asked_was_never_learned_and_together_they_are_all(name: str) -> None:
+    asked = problem(name, EXPERIMENTS[name].settings[0])
+    parts: list[set[bytes]] = [
+        {prompt.tokens.tobytes() for prompt in task.prompts.support()[0]}  # type: ignore[attr-defined]
+        for task in (asked.learned, asked.asked)
+    ]
+    assert not parts[0] & parts[1]
+    assert (asked.learned.max_prompt, asked.learned.horizon) == (asked.asked.max_prompt, asked.asked.horizon)
+
+
+@pytest.mark.parametrize("name", ["word", "delay", "copy"])
+def test_the_optimum_scores_1_and_uniform_writing_0(name: str) -> None:
+    best, chance = run(job(name, "optimal")), run(job(name, "uniform"))
+    assert best["score"] == pytest.approx(1.0, abs=1e-9)
+    assert best["greedy"]["how"] == "exact"
+    assert chance["sampled_score"] == pytest.approx(0.0, abs=1e-2)  # bounded where there are many texts
+
+
+def test_the_regularised_optimum_scores_1_where_kl_control_is_asked_for() -> None:
+    assert run(job("closeness", "restrained"))["score"] == pytest.approx(1.0, abs=1e-9)
+    assert run(job("closeness", "optimal"))["score"] < 0.9
+    assert run(job("closeness", "uniform"))["score"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_regret_is_what_the_training_episodes_left_on_the_table() -> None:
+    # every episode writes 我我我: +1 - 1 - 1 where 3 can be had; 64 steps of 8 rows are 16 whole episodes and 8 begun
+    found = run(job("word", "silent"))
+    assert (found["episodes"], found["regret"]) == (16, 16 * 4.0)
+    assert {value for _, value in found["curve"]} == {-1.0}
+
+
+def test_an_agent_that_says_nothing_of_itself_is_sampled() -> None:
+    found = run(job("word", "silent"))
+    assert (found["greedy"]["how"], found["sampled"]["how"]) == ("exact", "sampled")
+    assert found["score"] == found["sampled_score"] == 0.0  # -1, as uniform writing earns
+    refused = run(job("closeness", "silent"))
+    assert refused["score"] is None
+    assert "does not say how likely its actions are" in refused["error"]
+
+
+def test_an_agent_that_fails_is_a_result() -> None:
+    found = run(job("word", "failing"))
+    assert (found["score"], found["error"]) == (None, "ArithmeticError: parameters became NaN")
+
+
+def test_results_are_kept_line_by_line_and_what_is_there_is_not_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.jsonl"
+    wanted = [job("word", "uniform"), job("word", "silent"), job("lock", "uniform")]
+    seen: list[tuple[int, int]] = []
+    bench(wanted[:2], path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"experiment": "lo')  # a kill in the middle of a line
+    found = bench(wanted, path, note=lambda record, done, total: seen.append((done, total)))
+    assert seen == [(3, 3)]
+    assert path.read_bytes().startswith(whole)
+    assert len(read(path)) == 3
+    assert [one["agent"] for one in found] == [one.agent for one in wanted]
+
+
+def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+    wanted = [job("word", "q-learning", seed=seed, steps=400) for seed in range(2)]
+    found = [bench(wanted, tmp_path / f"{n}.jsonl", processes=n) for n in (1, 2)]
+    for one, two in zip(*found):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+
+
+def test_a_record_comes_out_the_same_again_and_an_edited_one_does_not(tmp_path: Path) -> None:
+    (old,) = bench([job("delay", "q-learning", steps=800)], tmp_path / "results.jsonl")
+    old = json.loads(json.dumps(old))
+    assert reproduce(old)[1] == []
+    (difference,) = reproduce({**old, "regret": old["regret"] + 1})[1]
+    assert difference.startswith(f"regret: {old['regret'] + 1} before")
+    with pytest.raises(InvalidSetting, match="of another version of the suite"):
+        reproduce({**old, "settings": {"delay": 99}})
+
+
+@pytest.mark.parametrize("seed_agent", ["ppo", "dqn"])
+def test_networks_come_out_the_same_again(seed_agent: str) -> None:
+    asked = Job("word", 0, seed_agent, 1, 400)
+    first, second = (run(asked) for _ in range(2))
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "{}", "no json", '{"experiment": "word", "setting": 9, "agent": "ppo", "seed": 0, "steps": 1}']
+)
+def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "other.jsonl"
+    path.write_text(f"{line}\n")
+    with pytest.raises(InvalidSetting, match=r"other.jsonl, line 1"):
+        bench([job("word", "uniform")], path)
+    assert path.read_text() == f"{line}\n"
+
+
+def test_names_are_checked_before_anything_runs() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'lock'"):
+        jobs(["ppo"], ["lok"])
+    with pytest.raises(UnknownName, match="no agent is called"):
+        jobs(["pppo"])
+    every = jobs(["ppo", "dqn"], seeds=2)
+    assert len(every) == len(set(every)) == 4 * len(EVERY)
+    assert {one.experiment for one in jobs(["ppo"], quick=True)} == {*QUICK}
+
+
+def test_the_commands_run_show_and_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "results.jsonl"
+    arguments: dict[str, Any] = {"agents": f"q-learning, {HERE}:uniform", "experiments": "word,lock", "seeds": 1}
+    bench_command(**arguments, quick=True, out=out, jobs=1, plots=tmp_path / "plots")
+    shown = capsys.readouterr().out
+    assert "4/4" in shown
+    assert "| `q-learning` |" in shown
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"radar.svg", "curves.svg"}
+    reproduce_command(out, lines=None, agent="q-learning", experiment=None)
+    assert "2 of 2 came out the same." in capsys.readouterr().out
+    with pytest.raises(InvalidSetting, match="--line 9"):
+        reproduce_command(out, lines=[9])
+
+
+def test_the_curve_is_the_mean_of_the_episodes_in_each_part() -> None:
+    found = run(job("word", "uniform", steps=480))
+    assert [steps for steps, _ in found["curve"]] == list(np.arange(24, 481, 24))  # three rounds of 8 rows each
