@@ -119,7 +119,8 @@ def test_the_optimum_repeats_the_best_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "horizon"), [(None, 6), (None, 20), ({"a": 1, "b": 0.5, "c": 0}, 2), ({"only": 3.0}, 4)]
+    ("words", "horizon"),
+    [(None, 6), (None, 20), ({"a": 1, "b": 0.5, "c": 0}, 2), ({"only": 3.0}, 4), ({"a": 1, "b": 2, "c": 3}, 2)],
 )
 def test_proxy_and_gold_are_what_a_loop_counts(words: dict[str, float] | None, horizon: int) -> None:
     values = WORDS if words is None else words
@@ -150,7 +151,8 @@ def test_proxy_and_gold_are_what_a_loop_counts(words: dict[str, float] | None, h
         ({"words": {"odd": float("nan")}}, InvalidSetting, "gives 'odd' the value nan"),
         ({"words": {"odd": True}}, InvalidSetting, "gives 'odd' the value True"),
         ({"words": {"odd": "1"}}, InvalidSetting, "gives 'odd' the value '1'"),
-        ({"words": {"the": 0.0}}, InvalidSetting, "has no value above 0"),
+        ({"words": {"the": 0.0}}, InvalidSetting, r"add up to 0\.0: nothing"),
+        ({"words": {"much": 1e308, "more": 1e308}}, InvalidSetting, "add up to inf: .* more than can be counted"),
         ({"horizon": 0}, InvalidSize, "horizon=0 is not a size"),
         ({"horizon": 2.0}, InvalidSize, r"horizon=2\.0 is not a size"),
     ],

@@ -52,7 +52,7 @@ def repeat(words: Mapping[str, float] | None = None, horizon: int = 6) -> Task:
     - `horizon`: how many words are written.
 
     Raises `InvalidVocabulary` (no words, a word that is empty or holds a blank), `InvalidSetting` (a value that is
-    negative or not finite, none above 0), `InvalidSize`.
+    negative or not finite, a sum of values that is 0 or infinite), `InvalidSize`.
 
     ## Version history
     v0: initial version.
@@ -82,8 +82,11 @@ def _checked_words(words: Mapping[str, float]) -> dict[str, float]:
             raise InvalidVocabulary(f"words has {word!r}, which is no word. Give strings without blanks.")
         if not is_finite(value) or value < 0:
             raise InvalidSetting(f"words gives {word!r} the value {value!r}. Give a finite number of at least 0.")
-    if not any(words.values()):
-        raise InvalidSetting(f"words={dict(words)!r} has no value above 0, so that nothing is ever paid. Give one.")
+    if not 0 < sum(words.values()) < float("inf"):
+        raise InvalidSetting(
+            f"words={dict(words)!r} has values that add up to {sum(words.values())}: nothing, or more than can be "
+            "counted. Give at least one above 0, and none near the largest float."
+        )
     return {word: float(value) for word, value in words.items()}
 
 
