@@ -21,10 +21,9 @@ BRACKETS, DELAY = "TextGym/Brackets-v0", "TextGym/Delay-v0"
 
 def reduced(word: str) -> str:
     """Return what is left of a word when pairs are struck out, the innermost first."""
-    while (
-        shorter := functools.reduce(lambda text, pair: text.replace(pair, ""), ("()", "[]", "{}", "<>"), word)
-    ) != word:
-        word = shorter
+    for pair in ("()", "[]", "{}", "<>"):
+        if pair in word:
+            return reduced(word.replace(pair, ""))
     return word
 
 
