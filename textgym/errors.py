@@ -1,4 +1,4 @@
-"""Typed errors, and the checks that every constructor needs: sizes, numbers, letters and names."""
+"""Typed errors, and the checks that every constructor needs: sizes, numbers, flags, letters and names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import TypeGuard, TypeVar
+
+import numpy as np
 
 Value = TypeVar("Value")
 
@@ -81,7 +83,7 @@ class Names(dict[str, Value]):
 def require_positive(**sizes: object) -> None:
     """Raise `InvalidSize` unless every named value is an integer of at least 1."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, Integral) or int(size) < 1:
+        if not _is_integer(size, 1):
             raise InvalidSize(f"{name}={size!r} is not a size. Give an integer of at least 1.")
 
 
@@ -96,8 +98,28 @@ def is_finite(value: object) -> TypeGuard[float]:
 def require_natural(**numbers: object) -> None:
     """Raise `InvalidSetting` unless every named value is an integer of at least 0."""
     for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, Integral) or int(number) < 0:
+        if not _is_integer(number, 0):
             raise InvalidSetting(f"{name}={number!r} is no natural number. Give an integer of at least 0.")
+
+
+def require_between(low: int, high: int, **numbers: object) -> None:
+    """Raise `InvalidSetting` unless every named value is an integer from `low` to `high`."""
+    for name, number in numbers.items():
+        if not _is_integer(number, low, high):
+            raise InvalidSetting(f"{name}={number!r} is out of range. Give an integer from {low} to {high}.")
+
+
+def _is_integer(value: object, low: int, high: int | None = None) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return False
+    return low <= int(value) and (high is None or int(value) <= high)
+
+
+def require_flag(**flags: object) -> None:
+    """Raise `InvalidSetting` unless every named value is True or False."""
+    for name, flag in flags.items():
+        if not isinstance(flag, (bool, np.bool_)):
+            raise InvalidSetting(f"{name}={flag!r} is neither True nor False.")
 
 
 def require_letters(**alphabets: object) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 
 from textgym.arrays import FloatArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting, Names, require_positive
+from textgym.errors import Names, require_between, require_positive
 from textgym.prompts.listed import require_listable
 from textgym.rewards import REWARDS, key_of
 from textgym.task import Task
@@ -58,8 +57,7 @@ def arithmetic(digits: int = 2, base: int = 10, order: str = "forward", reward: 
     v0: initial version.
     """
     require_positive(digits=digits)
-    if isinstance(base, bool) or not isinstance(base, Integral) or not 2 <= base <= 10:
-        raise InvalidSetting(f"base={base!r} is no base of these digits. Give an integer from 2 to 10.")
+    require_between(2, 10, base=base)
     vocabulary = Vocabulary(tuple("0123456789"[:base]), symbols=("+", "="), eos="$")
     paid = REWARDS[reward]
     prompts = Additions(vocabulary, int(digits), int(base), ORDERS[order])

@@ -9,7 +9,7 @@ import numpy as np
 
 from textgym.ends import EitherEnd, Predicate, reached_target_length, wrote_eos, wrote_error
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting, InvalidTarget, InvalidVocabulary, require_positive
+from textgym.errors import InvalidSetting, InvalidTarget, InvalidVocabulary, require_flag, require_positive
 from textgym.prompts import ListedPrompts
 from textgym.rewards import REWARDS, key_of
 from textgym.task import Task
@@ -74,8 +74,7 @@ def text_gen(
             f"target={target!r} is empty or no text. Give a string, or a list of strings (on the command line, a text "
             "that reads as a number needs quotes of its own: --env 'target=\"2024\"')."
         )
-    if not isinstance(stop_on_error, (bool, np.bool_)):
-        raise InvalidSetting(f"stop_on_error={stop_on_error!r} is neither True nor False.")
+    require_flag(stop_on_error=stop_on_error)
     vocabulary = _vocabulary(targets, alphabet, eos, tokenizer)
     ending = [] if vocabulary.eos_id is None else [vocabulary.eos_id]
     written = [_encode(vocabulary, text, alphabet, tokenizer) for text in targets]
