@@ -17,8 +17,8 @@ NEAR = 0.5  # decades
 def variant(id: str, success: float) -> dict[str, Any]:
     """Return arguments with which uniform writing succeeds with about the probability asked for.
 
-    The task's ladder (`textgym.envs.ladders`) is climbed, one knob a little further at a time, and each rung's probability
-    computed; the nearest one, in its logarithm, is returned.
+    The task's ladder (`textgym.envs.ladders`) is climbed, one knob a little further at a time, and each rung's
+    probability computed; the nearest one, in its logarithm, is returned.
 
     Args:
         id: a registered id that has a ladder.
