@@ -98,6 +98,53 @@ def test_two_steps_of_which_the_second_must_be_seen(good: int) -> None:
     assert (found.lookahead, found.effective_horizon) == (2, 2.0)
 
 
+def three_ones(episodes: Episodes) -> FloatArray:
+    """0.5 for beginning with a 0, 1 for beginning with three 1s."""
+    decoy = (episodes.length == 1) & (episodes.newest == 0)
+    paid: FloatArray = 0.5 * decoy + ((episodes.length == 3) & (ones(episodes) == 1))
+    return paid
+
+
+def ones(episodes: Episodes) -> IntArray:
+    """Whether all that is written are 1s."""
+    column = np.arange(episodes.horizon) < episodes.length[:, None]
+    written: IntArray = ((episodes.completion == 1) | ~column).all(axis=1).astype(np.int64)
+    return written
+
+
+def test_three_steps_must_be_seen() -> None:
+    tokens = tuple(chr(ord("一") + i) for i in range(1000))
+    prompts = ListedPrompts((Prompt(NOTHING, NOTHING),))
+    found = difficulty(Task(Vocabulary(tokens), prompts, three_ones, horizon=5, state_key=ones))
+    assert found.lookahead == 3  # Q^2 of a 1 is 1/1000, Q^3 is 1; of a 0 both are 0.5
+    needed = math.log(1 * 1 / 0.5**2) + math.log(6 * math.log(2 * 5 * 1000.0**3))
+    assert found.effective_horizon == pytest.approx(3 + needed / math.log(1000))
+    assert found.optimal_completions == (1000**2, 1000**2)
+
+
+def test_trying_as_often_as_the_bound_says_finds_the_optimum_at_least_half_the_time() -> None:
+    task, rng = load_task("TextGen-v0", target="hello", alphabet=LETTERS, reward="shaped"), np.random.default_rng(0)
+    m = int(26 ** (difficulty(task).effective_horizon - 1))
+    assert m < 26**2
+    assert np.mean([greedy_over_chance(task, m, rng) == pytest.approx(1.0) for _ in range(20)]) >= 0.5
+
+
+def greedy_over_chance(task: Task, m: int, rng: np.random.Generator) -> float:
+    """Return what a text earns whose every token did best on average, over m texts of chance after it."""
+    best: list[int] = []
+    for _ in range(task.horizon):
+        episodes = task.blank(task.size * m)
+        episodes.begin(..., task.draw([rng] * len(episodes)))
+        returns = np.zeros(len(episodes))
+        for token in best:
+            returns += task.step(episodes, np.full(len(episodes), token))
+        returns += task.step(episodes, np.repeat(np.arange(task.size), m))
+        while not episodes.finished.any():
+            returns += task.step(episodes, rng.integers(task.size, size=len(episodes)))
+        best.append(int(returns.reshape(task.size, m).mean(axis=1).argmax()))
+    return float(returns.reshape(task.size, m)[best[-1]].mean())
+
+
 def test_the_bound_of_a_word_by_hand() -> None:
     chance = sum(26.0**-i for i in range(5)) / 5  # what uniform writing earns behind the first right letter, and it
     needed = math.log(1 * chance / chance**2) + math.log(6 * math.log(2 * 5 * 26))  # a wrong letter earns nothing
@@ -191,7 +238,7 @@ def loaded() -> Task:
 CASES = [*((ids(case), load_task(case[0], **case[1])) for case in SMALL), ("masked", masked()), ("loaded", loaded())]
 
 
-@pytest.mark.parametrize("gamma", [1.0, 0.9])
+@pytest.mark.parametrize("gamma", [1.0, 0.9, 0.0])
 @pytest.mark.parametrize("task", [task for _, task in CASES], ids=[name for name, _ in CASES])
 def test_it_is_what_every_text_played_one_by_one_says(task: Task, gamma: float) -> None:
     prompts, probabilities = task.prompts.support()  # type: ignore[attr-defined]
