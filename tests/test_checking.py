@@ -76,7 +76,8 @@ def prefers_faults(episodes: Episodes) -> FloatArray:
 
 
 def loves_b(episodes: Episodes) -> FloatArray:
-    return faultless_prefix(episodes) + 0.5 * (episodes.newest == 1)
+    paid: FloatArray = faultless_prefix(episodes) + 0.5 * (episodes.newest == 1)
+    return paid
 
 
 def not_a_number(episodes: Episodes) -> FloatArray:
@@ -142,7 +143,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a reward for faults": ({"reward": prefers_faults}, "target_earns_most"),
     "a target that another text beats": (
         {"reward": loves_b},
-        r"target_earns_most: writing the target '\w+\$' earns .*, the best completion of its prompt",
+        r"target_earns_most: writing the target '[ab]+' earns .*, the best completion of its prompt",
     ),
     "a reward that is no number": ({"reward": not_a_number}, "passes_gymnasium_check_env.*not_a_number"),
     "a reward that does not pickle": ({"reward": lambda e: faultless_prefix(e)}, "copies_continue_identically"),
