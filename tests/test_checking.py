@@ -75,6 +75,11 @@ def prefers_faults(episodes: Episodes) -> FloatArray:
     return -right_token(episodes)
 
 
+def loves_b(episodes: Episodes) -> FloatArray:
+    paid: FloatArray = faultless_prefix(episodes) + 0.5 * (episodes.newest == 1)
+    return paid
+
+
 def not_a_number(episodes: Episodes) -> FloatArray:
     return np.full(len(episodes), np.nan)
 
@@ -136,6 +141,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a reward drawn by chance": ({"reward": draws_a_reward}, "passes_gymnasium_check_env|batch_equals_singles"),
     "global chance used up": ({"reward": draws_for_nothing}, r"same_seed_same_episodes.*global random state"),
     "a reward for faults": ({"reward": prefers_faults}, "target_earns_most"),
+    "a target that another text beats": (
+        {"reward": loves_b},
+        r"target_earns_most: writing the target '[ab]+' earns .*, the best completion of its prompt",
+    ),
     "a reward that is no number": ({"reward": not_a_number}, "passes_gymnasium_check_env.*not_a_number"),
     "a reward that does not pickle": ({"reward": lambda e: faultless_prefix(e)}, "copies_continue_identically"),
     "prompts by chance": ({"prompts": unseeded()}, "passes_gymnasium_check_env|batch_equals_singles|same_seed"),

@@ -6,6 +6,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -16,8 +17,11 @@ from gymnasium.vector import AutoresetMode
 
 import textgym
 from textgym.checking import LAWS, Case
+from textgym.errors import InvalidSetting
+from textgym.frontier import paid_on_average
+from textgym.prompts import ListedPrompts
 from textgym.registration import env_spec, load_factory, load_task
-from textgym.rollouts import likely_actions
+from textgym.rollouts import likely_actions, random_return, rollout, write_target
 
 IDS = [id for id in textgym.env_ids() if id == "TextGen-v0" or id.startswith("TextGym/")]
 SECTIONS = ("Description", "Prompts", "Actions", "Observation", "Reward", "Episode end", "Arguments", "Version history")
@@ -38,6 +42,21 @@ print(pickle.dumps([array.tobytes() for array in history]).hex())
 def test_every_law_holds(id: str, law: object) -> None:
     assert callable(law)
     assert law(Case(load_task(id))) is None  # a broken law raises
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_the_target_earns_the_optimum_and_random_writing_what_is_computed(id: str) -> None:
+    task = paid_on_average(load_task(id))
+    prompts = tuple(task.draw([np.random.default_rng(0)] * 40))  # those that rollout(seed=0) draws
+    try:
+        solution, found = textgym.solve(task, prompts=prompts), textgym.difficulty(task, prompts=prompts)
+    except InvalidSetting as error:
+        pytest.skip(f"no optimum: {error}")
+    if task.prompts.max_target:
+        np.testing.assert_allclose(rollout(task, write_target, 40, seed=0)[0], solution.values[0], atol=1e-9)
+    mean, error_of_mean = random_return(replace(task, prompts=ListedPrompts(prompts)), 4000)
+    assert abs(mean - found.random_return) < 4 * error_of_mean + 1e-9
+    assert found.random_return <= found.optimal_return + 1e-9 == solution.optimal_return + 1e-9
 
 
 @pytest.mark.parametrize("id", IDS)

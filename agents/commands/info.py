@@ -1,16 +1,18 @@
-"""`textgym info ID`: the environment's page."""
+"""`textgym info ID`: the environment's page, and how hard it is."""
 
 from __future__ import annotations
 
 import inspect
+import math
 
-from textgym import load_task
+from textgym import difficulty, load_task
 from textgym.env import observation_space
+from textgym.errors import InvalidSetting
 from textgym.registration import env_spec, load_factory
 
 
 def info(id: str) -> None:
-    """Show an environment's page, from its docstring."""
+    """Show an environment's page, from its docstring, and how hard it is."""
     spec, task = env_spec(id), load_task(id)
     from rich.console import Console
     from rich.markdown import Markdown
@@ -28,4 +30,36 @@ def info(id: str) -> None:
         f"- observation: `{observation_space(task)}`",
         f"- arguments: `{', '.join(f'{name}={value!r}' for name, value in given.items())}`",
     ]
-    Console().print(Markdown("\n\n".join(lines[:3]) + "\n\n" + "\n".join(lines[3:])))
+    lists = ["\n".join(lines[3:]), "## Difficulty", "\n".join(f"- {line}" for line in _difficulty(id))]
+    Console().print(Markdown("\n\n".join([*lines[:3], *lists])))
+
+
+def _difficulty(id: str) -> list[str]:
+    """Return how hard an environment is, in sentences."""
+    try:
+        found = difficulty(id)
+    except InvalidSetting as error:
+        return [f"not computed: {error}"]
+    succeeds = "succeeds" if found.has_metric else "earns the optimal return"
+    search = f"random search needs {_count(found.random_episodes)} episodes on average"
+    fewest, most = found.optimal_completions
+    many = _count(fewest) if fewest == most else f"{_count(fewest)} to {_count(most)}"
+    lines = [
+        f"a uniform writer {succeeds} with probability {found.random_success:.2g}: {search}"
+        if found.random_success
+        else f"a uniform writer never {succeeds}",
+        f"optimal return {found.optimal_return:.3f}, of uniform writing {found.random_return:.3f}",
+        f"optimal completions of a prompt: {many}",
+        f"paid nothing: {found.sparsity:.1%} of a uniform writer's steps",
+        f"lookahead with which greedy writing is optimal, leaves valued by uniform writing: {found.lookahead}",
+    ]
+    if not math.isnan(found.effective_horizon):  # where chance has no part in the reward
+        lines.append(f"effective horizon: at most {found.effective_horizon:.1f}")
+    return lines if found.exact else [*lines, "of 256 prompts drawn with seed 0, which stand for all"]
+
+
+def _count(number: float) -> str:
+    """Return a number of things as text, short however large it is."""
+    if isinstance(number, int) and number.bit_length() > 50:
+        return f"about 10^{int(number.bit_length() * 0.30103)}"  # log10(2): there are more digits than a float holds
+    return f"{number:,.0f}" if number < 1e9 else f"{number:.1e}"

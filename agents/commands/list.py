@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
-from textgym import Task, env_ids
-from textgym.registration import env_spec, load_factory, load_task
-from textgym.rollouts import random_return, target_return
+from textgym import difficulty, env_ids, load_task
+from textgym.errors import InvalidSetting
+from textgym.registration import env_spec, load_factory
 
-COLUMNS = ("id", "task", "vocabulary", "horizon", "target", "random")
+COLUMNS = ("id", "task", "vocabulary", "horizon", "optimal", "random", "success", "effective horizon")
 
 
 def list_environments(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
-    """List every environment: id, task, vocabulary, horizon, return of writing the target and of random writing."""
+    """List every environment: its size, the optimal return, what random writing earns, and how hard it is."""
     rows = table()
     if markdown:
         print("\n".join(as_markdown(rows)))
         return
     for id, task, *figures in (COLUMNS, *rows):
-        print("{:22}{:>12}{:>9}{:>9}  {}".format(id, *figures))
+        print("{:26}{:>12}{:>9}{:>9}{:>9}{:>10}{:>19}".format(id, *figures))
         print(f"    {task}")
 
 
 def table() -> list[tuple[str, ...]]:
     """Return one row of text for each registered id, in the order of COLUMNS."""
-    return [_row(id, load_task(id)) for id in env_ids()]
+    return [_row(id) for id in env_ids()]
 
 
 def as_markdown(rows: list[tuple[str, ...]]) -> list[str]:
@@ -37,15 +38,18 @@ def as_markdown(rows: list[tuple[str, ...]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _row(id: str, task: Task) -> tuple[str, ...]:
+def _row(id: str) -> tuple[str, ...]:
+    task = load_task(id)
     summary = (load_factory(env_spec(id).kwargs["task"]).__doc__ or "").strip().partition("\n")[0]
-    best = target_return(task)
-    mean, error = random_return(task)
-    return (
-        id,
-        summary,
-        str(task.size),
-        str(task.horizon),
-        "" if best is None else f"{best:.3f}",
-        f"{mean:.3f} ± {error:.3f}",
-    )
+    return id, summary, str(task.size), str(task.horizon), *_figures(id)
+
+
+def _figures(id: str) -> list[str]:
+    """Return the last four columns, ≈ before them where drawn prompts stand for all; empty what cannot be computed."""
+    try:
+        found = difficulty(id)
+    except InvalidSetting:
+        return [""] * 4
+    horizon = "" if math.isnan(found.effective_horizon) else f"{found.effective_horizon:.1f}"
+    shown = f"{found.optimal_return:.3f}", f"{found.random_return:.3f}", f"{found.random_success:.2g}", horizon
+    return [figure if found.exact or not figure else f"≈{figure}" for figure in shown]

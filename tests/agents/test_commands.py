@@ -21,15 +21,15 @@ def test_list_shows_every_environment_with_its_returns(textgym: Run) -> None:
     assert status == 0
     assert all(id in out for id in env_ids())
     (line,) = (line.split() for line in out.splitlines() if line.startswith("TextGen-v0"))
-    assert line[:4] == ["TextGen-v0", "3", "3", "3.000"]  # id, vocabulary, horizon, return of the target
-    assert abs(float(line[4]) + 1) < 5 * float(line[6])  # random writing: -1, within its standard error
+    assert line[:4] == ["TextGen-v0", "3", "3", "3.000"]  # id, vocabulary, horizon, optimal return
+    assert line[4:] == ["-1.000", "0.037", "3.0"]  # random writing, its success, effective horizon
 
 
 def test_list_as_markdown_is_a_table_with_a_row_for_each_id(textgym: Run) -> None:
     lines = textgym("list", "--markdown")[1].splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["id", "task", "vocabulary", "horizon", "target", "random"]
-    assert cells[1] == ["---"] * 6
+    assert cells[0] == ["id", "task", "vocabulary", "horizon", "optimal", "random", "success", "effective horizon"]
+    assert cells[1] == ["---"] * 8
     assert [row[0] for row in cells[2:]] == [f"`{id}`" for id in env_ids()]
 
 
@@ -39,6 +39,21 @@ def test_info_shows_the_page_of_an_environment(id: str, textgym: Run) -> None:
     assert status == 0
     for part in (id, "Description", "Actions", "Observation", "Reward", "Episode end", "Arguments", "Version history"):
         assert part in out
+    assert "Difficulty" in out
+
+
+def test_info_says_how_hard_an_environment_is(textgym: Run) -> None:
+    words = " ".join(textgym("info", "TextGen-v0")[1].partition("Difficulty")[2].split())
+    assert "succeeds with probability 0.037: random search needs 27 episodes on average" in words
+    assert "optimal return 3.000, of uniform writing -1.000" in words
+    assert "optimal completions of a prompt: 1" in words
+    assert "paid nothing: 0.0% of a uniform writer's steps" in words
+    assert "valued by uniform writing: 1" in words
+    assert "effective horizon: at most 3.0" in words
+    assert "which stand for all" not in words
+    assert "256 prompts drawn with seed 0, which stand for all" in " ".join(
+        textgym("info", "TextGym/Copy-v0")[1].split()
+    )
 
 
 def test_check_names_the_laws_that_a_users_task_keeps(textgym: Run, tmp_path: Path) -> None:

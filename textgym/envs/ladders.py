@@ -1,7 +1,7 @@
 """Ladders: for some tasks one knob that makes them harder, rung by rung; `textgym.variant` climbs them.
 
 A ladder takes a rung, 1, 2, ..., and returns arguments of the task's factory, plain data. Every rung is harder than the
-one before, by less than a factor of 10, and all prompts of a rung are about equally hard.
+one before, by a factor of 10 at most, and all prompts of a rung are about equally hard.
 """
 
 from __future__ import annotations
