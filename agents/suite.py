@@ -70,7 +70,12 @@ EXPERIMENTS: Names[Experiment] = Names(
         "find a text that nothing leads to, one among 10 to 10,000",
         ({"length": 1}, {"length": 2}, {"length": 3}, {"length": 4}),
     ),
-    trap=Experiment("exploration", "TextGym/Trap-v0", "leave a small reward at hand for a large one"),
+    trap=Experiment(
+        "exploration",
+        "TextGym/Trap-v0",
+        "leave a small reward at hand for a large one",
+        ({"target": "ban"}, {"target": "banana"}),
+    ),
     delay=Experiment(
         "credit assignment",
         "TextGym/Delay-v0",
@@ -124,7 +129,7 @@ EXPERIMENTS: Names[Experiment] = Names(
         "KL control",
         "TextGym/Repeat-v0",
         "earn without repeating one word for ever: stay near the reference",
-        kl_coefficient=0.1,
+        kl_coefficient=0.03,
     ),
     closeness=Experiment(
         "KL control",

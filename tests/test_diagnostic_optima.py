@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_solving import brute_force
+from brute_force import brute_force
 
 from textgym import load_task, solve
 from textgym.frontier import paid_on_average

@@ -20,6 +20,9 @@ LADDERS: Names[Ladder] = Names(
     **{
         "TextGen-v0": lambda k: {"target": (TEN * k)[:k], "alphabet": TEN},  # 10 ** -k
         "TextGym/Copy-v0": lambda k: {"alphabet": "abc", "min_length": k, "max_length": k},  # 4 ** -(k + 1)
+        "TextGym/Lock-v0": lambda k: {"alphabet": "0123456789", "length": k},  # 10 ** -k
         "TextGym/Reverse-v0": lambda k: {"alphabet": "abc", "min_length": k, "max_length": k},
+        "TextGym/Sort-v0": lambda k: {"alphabet": "abc", "min_length": k, "max_length": k},
+        "TextGym/Trap-v0": lambda k: {"target": (TEN[:3] * k)[:k], "alphabet": TEN[:3]},  # 4 ** -k
     },
 )
