@@ -12,6 +12,8 @@ from textgym.episodes import Episodes
 from textgym.errors import InvalidSetting, InvalidTarget, require_natural
 from textgym.task import Task
 
+LONGEST_KEY = 61  # tokens that a key of 64 bits can tell apart; a longer delay has no key, so that nothing merges
+
 
 def delay(target: str = "abcabcab", alphabet: str | None = None, delay: int = 3) -> Task:
     """Write a given text whose tokens are paid some steps late.
@@ -60,9 +62,6 @@ def delay(target: str = "abcabcab", alphabet: str | None = None, delay: int = 3)
         )
     key = PendingPay(delay) if delay <= LONGEST_KEY else None
     return replace(task, reward=DelayedPay(delay), state_key=key)
-
-
-LONGEST_KEY = 61  # bits of a key, beside the one for a faultless text
 
 
 @dataclass(frozen=True)
