@@ -71,7 +71,7 @@ def test_an_agent_is_worth_what_its_episodes_earn(name: str, task: str) -> None:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 (SB3's DQN draws from it)
     if name == "dqn":  # it explores with all rows of a batch or with none, so that a batch is one draw
-        drawn = [sampled(agent, rules, 1, False, seed) for seed in range(400)]
+        drawn = [sampled(agent, rules, 1, False, seed) for seed in range(150)]
         returns = np.array([one.mean_return for one in drawn])
         mean, error = returns.mean(), returns.std() / math.sqrt(len(returns))
     else:
