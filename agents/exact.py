@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from textgym.solving import LIMIT, check_discount, resolved, support
 from .categorical import log_probabilities
 from .probabilities import AgentPolicy, network_of, scores_of
 from .runs import read_run, restore
+from .sb3_state import get_global_chance, set_global_chance
 from .state import env_of
 
 AnyTask = Task | Callable[..., Task] | str
@@ -47,7 +50,7 @@ def evaluate(
         task: a registered id, a Task or its factory; None for what the agent was trained on, unscaled.
         gamma: the discount.
         deterministic: take the likeliest action, as `predict(deterministic=True)` does.
-        reference: another agent, or a policy of `textgym.evaluate`, for `Evaluation.kl`.
+        reference: another agent or the folder of its run, or a policy of `textgym.evaluate`, for `Evaluation.kl`.
         prompts: what to expect over, each equally likely; None for all that the generator can draw.
         tolerance: the probability of texts that may be left.
         limit: the most texts times actions that are followed at once.
@@ -63,10 +66,8 @@ def evaluate(
         >>> evaluate(agent, deterministic=True).expected_return
         3.0
     """
-    if isinstance(agent, (str, Path)):
-        agent = restore(read_run(Path(agent)))[0]
-    other = reference if reference is None or _is_policy(reference) else AgentPolicy(reference)
-    policy = AgentPolicy(agent, deterministic)
+    agent = _read(agent)
+    policy, other = AgentPolicy(agent, deterministic), _policy_of(_read(reference))
     found = _task_of(agent) if task is None else task
     return textgym.evaluate(
         found, policy, gamma, reference=other, prompts=prompts, tolerance=tolerance, limit=limit, **task_kwargs
@@ -78,7 +79,7 @@ def expected_return(
     task: AnyTask,
     gamma: float = 1.0,
     *,
-    reference: Policy | None = None,
+    reference: Any = None,
     kl_coefficient: float = 0.0,
     prompts: Sequence[Prompt] | None = None,
     limit: int = LIMIT,
@@ -95,8 +96,9 @@ def expected_return(
             `(n, size)`. It is read in the mode that it is in.
         task: a registered id, a Task or its factory.
         gamma: the discount, of rewards and of the divergence.
-        reference: observations `(n, width)` to probabilities `(n, size)`; None for uniform writing.
-        kl_coefficient: beta.
+        reference: another agent, or observations `(n, width)` to probabilities `(n, size)`; None for uniform writing.
+            No gradient flows through it.
+        kl_coefficient: beta, at least 0.
         prompts: what to expect over, each equally likely; None for all that the generator can draw.
         limit: the most texts times actions that are followed at once; a graph of all of them is kept.
         task_kwargs: arguments of the factory.
@@ -130,7 +132,7 @@ def bounds(
     task: AnyTask,
     gamma: float = 1.0,
     *,
-    reference: Policy | None = None,
+    reference: Any = None,
     kl_coefficient: float = 0.0,
     prompts: Sequence[Prompt] | None = None,
     tolerance: float = 0.0,
@@ -147,6 +149,9 @@ def bounds(
     check_discount(gamma)
     if not 0 <= tolerance <= 1:
         raise InvalidSetting(f"tolerance={tolerance!r} is no probability.")
+    if not isinstance(kl_coefficient, Real) or not 0 <= kl_coefficient < math.inf:
+        raise InvalidSetting(f"kl_coefficient={kl_coefficient!r} is no number of at least 0.")
+    near = _policy_of(reference)
     network = network_of(policy)
     if network is None or hasattr(network, "q_net"):
         raise InvalidSetting(
@@ -155,7 +160,7 @@ def bounds(
         )
     task = paid_on_average(resolved(task, **task_kwargs))
     drawn, probabilities = support(task, prompts)
-    recorded, mass = _Recorded(network), torch.as_tensor(probabilities)
+    recorded, mass = Recorded(network), torch.as_tensor(probabilities)
     followed, worst, best = (torch.zeros((), dtype=torch.float64) for _ in range(3))
     left = False
     for step in follow(task, recorded, gamma, (drawn, probabilities), tolerance, limit):
@@ -171,13 +176,13 @@ def bounds(
         flow = mass[step.rows] * chosen.exp()
         paid = _like(flow, step.rewards)
         if kl_coefficient:
-            paid = paid - kl_coefficient * (chosen - _like(flow, _reference(reference, step)))
+            paid = paid - kl_coefficient * (chosen - _like(flow, _reference(near, step)))
         followed = followed + discount * (flow @ paid)
         mass = flow[step.going]
     return (followed + worst, followed + best) if left else (followed, followed)
 
 
-class _Recorded:
+class Recorded:
     """A torch policy that keeps the log-probabilities which it gave last, with their graph."""
 
     takes_masks = True
@@ -188,6 +193,7 @@ class _Recorded:
         self.device = torch.device("cpu")
 
     def __call__(self, observations: IntArray, action_masks: BoolArray) -> FloatArray:
+        """Return probabilities `(n, size)`, and keep their logarithms as `latest`."""
         self.latest = log_probabilities(scores_of(self.network, observations, action_masks).double())
         self.device = self.latest.device
         found: FloatArray = self.latest.detach().exp().cpu().numpy()
@@ -207,9 +213,21 @@ def _like(tensor: Tensor, array: FloatArray) -> Tensor:
     return torch.as_tensor(array, dtype=torch.float64, device=tensor.device)
 
 
-def _is_policy(given: Any) -> bool:
-    """Whether something is a policy of `textgym.evaluate` already: a function, not an agent or a network."""
-    return callable(given) and not hasattr(given, "predict") and not isinstance(given, torch.nn.Module)
+def _read(given: Any) -> Any:
+    """Return the agent of a run's folder, with Python's, NumPy's and torch's chance as it was; others as given."""
+    if not isinstance(given, (str, Path)):
+        return given
+    chance = get_global_chance()
+    try:
+        return restore(read_run(Path(given)))[0]
+    finally:
+        set_global_chance(chance)
+
+
+def _policy_of(given: Any) -> Policy | None:
+    """Return an agent as a policy of `textgym.evaluate`; what is one already, a function or None, as given."""
+    plain = callable(given) and not hasattr(given, "predict") and not isinstance(given, torch.nn.Module)
+    return given if given is None or plain else AgentPolicy(given)
 
 
 def _task_of(agent: Any) -> Task:

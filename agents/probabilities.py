@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
@@ -76,7 +77,9 @@ class AgentPolicy:
     def _predicted(self, observations: IntArray, action_masks: BoolArray) -> FloatArray:
         predict = self.agent.predict
         masks = {"action_masks": action_masks} if "action_masks" in inspect.signature(predict).parameters else {}
-        actions, _ = predict(observations, deterministic=True, **masks)
+        actions, state = predict(observations, deterministic=True, **masks)
+        if state is not None:
+            raise _remembers(self.agent)
         return one_hot(check_actions(actions, len(observations), size := action_masks.shape[1]), size)
 
 
@@ -90,27 +93,36 @@ def network_of(agent: Any) -> Any:
     if not isinstance(network, nn.Module):
         return None
     if hasattr(network, "lstm_actor"):
-        raise InvalidSetting(
-            f"{type(network).__name__} remembers what it saw before: what it does is no function of the text alone. "
-            "Sample episodes instead: textgym eval, agents.evaluation.evaluate."
-        )
-    if isinstance(network, BasePolicy) and not isinstance(network, (ActorCriticPolicy, DQNPolicy)):
-        return None
+        raise _remembers(network)
+    if isinstance(network, BasePolicy) and not hasattr(network, "get_distribution"):
+        return network if isinstance(network, DQNPolicy) else None
     return network
+
+
+def _remembers(agent: Any) -> InvalidSetting:
+    return InvalidSetting(
+        f"{type(agent).__name__} remembers what it saw before: what it does is no function of the text alone. "
+        "Sample episodes instead: textgym eval, agents.evaluation.evaluate."
+    )
 
 
 def scores_of(network: Any, observations: IntArray, action_masks: BoolArray | None = None) -> Tensor:
     """Return logits, or action values of a DQN policy, `(n, size)`, the least finite number outside the masks.
 
     Gradients flow through them.
+
+    Raises:
+        InvalidSetting: the network is for other observations or actions.
     """
+    if isinstance(network, BasePolicy):
+        _check_spaces(network, observations.shape[1], None if action_masks is None else action_masks.shape[1])
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     tokens = torch.as_tensor(observations, device=device).long()
     masks = None if action_masks is None else torch.as_tensor(action_masks, device=device)
-    if isinstance(network, ActorCriticPolicy):
-        scores = network.get_distribution(tokens).distribution.logits  # type: ignore[union-attr]
-    elif isinstance(network, DQNPolicy):
+    if isinstance(network, DQNPolicy):
         scores = network.q_net(tokens)
+    elif isinstance(network, BasePolicy):  # SB3's actor-critic policy, or sb3-contrib's with masks
+        scores = network.get_distribution(tokens).distribution.logits  # type: ignore[operator]
     else:
         scores = network(tokens)
     wanted = (len(observations),) if action_masks is None else action_masks.shape
@@ -121,6 +133,17 @@ def scores_of(network: Any, observations: IntArray, action_masks: BoolArray | No
             f"an action, {wanted}."
         )
     return masked(scores, masks)
+
+
+def _check_spaces(network: BasePolicy, width: int, size: int | None) -> None:
+    """Raise `InvalidSetting` where a policy of SB3 reads rows of another width, or does something else than write."""
+    space, actions = network.observation_space, network.action_space
+    many = int(actions.n) if isinstance(actions, spaces.Discrete) else None
+    if space.shape != (width,) or many is None or size not in (None, many):
+        raise InvalidSetting(
+            f"{type(network).__name__} reads {space} and does {actions}; this task shows rows of {width} tokens"
+            f"{'' if size is None else f' and has Discrete({size}) actions'}. Give the task that it was made for."
+        )
 
 
 class acting:

@@ -1,0 +1,283 @@
+"""Auditing estimators of the policy gradient: what agents estimate, and what they should on average, exactly.
+
+An estimate is minus the gradient of the loss with which an agent makes its first step after a rollout, intercepted
+before its optimiser: the rollout, the buffer and the loss are the agent's own. Its loss is a mean over K n transitions,
+K steps of each of n rows, where grad J is a sum over an episode's steps; so it is multiplied by K / E, where E is the
+expected number of episodes that begin in a row's K steps. Where K is a multiple of a length that all episodes share,
+no episode is cut, and E = K / length. Elsewhere the last episode of a row may be cut, and goes on with the critic's
+value: what is expected then is not grad J, but it is as well known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
+
+from textgym import Task
+from textgym.arrays import FloatArray, IntArray
+from textgym.errors import InvalidSetting
+from textgym.following import Step, follow
+from textgym.frontier import paid_on_average
+from textgym.solving import LIMIT, support
+
+from .exact import Recorded, expected_return
+from .flat_adam import FlatAdam
+from .making import make_vec_env
+from .table import make
+
+Critic: TypeAlias = Callable[[IntArray], FloatArray]
+"""Observations `(n, width)` to values `(n,)`."""
+Spoil: TypeAlias = Callable[[RolloutBuffer], None]
+"""What makes an estimator wrong on purpose: it changes a full buffer."""
+
+UNTOUCHED: dict[str, Any] = {"ent_coef": 0.0, "vf_coef": 0.0, "max_grad_norm": 1e9, "reward_scale": 1.0, "gamma": 1.0}
+"""Settings with which the loss is the policy's alone, its gradient unclipped."""
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """An agent's estimate of the gradient.
+
+    Args:
+        agent: as `agents.make` takes it: `reinforce`, `a2c` or `ppo`.
+        gae_lambda: of the generalised advantage.
+        baseline: whether the critic's value is subtracted from returns; False for `reinforce` alone.
+        spoil: what makes it wrong.
+    """
+
+    agent: str
+    gae_lambda: float = 1.0
+    baseline: bool = True
+    spoil: Spoil | None = None
+
+    def build(self, task: Task, n: int, steps: int, seed: int, policy: dict[str, Any]) -> Any:
+        """Return the agent, on n rows of which each makes `steps` steps between updates."""
+        own: dict[str, dict[str, Any]] = {
+            "reinforce": {"baseline": self.baseline},
+            "a2c": {"gae_lambda": self.gae_lambda, "normalize_advantage": False},
+            "ppo": {
+                "gae_lambda": self.gae_lambda,
+                "normalize_advantage": False,
+                "batch_size": n * steps,
+                "n_epochs": 1,
+            },
+        }
+        settings = {**UNTOUCHED, **own[self.agent], "policy": policy}
+        return make(self.agent, make_vec_env(task, n, seed=seed), seed=seed, device="cpu", n_steps=steps, **settings)
+
+
+def shifted(buffer: RolloutBuffer) -> None:
+    """Give each step the weight of the step after it: what it earned itself is lost."""
+    for weights in (buffer.returns, buffer.advantages):
+        weights[:-1] = weights[1:]
+        weights[-1] = 0.0
+
+
+def action_dependent(buffer: RolloutBuffer) -> None:
+    """Subtract a baseline that knows the action: its number."""
+    for weights in (buffer.returns, buffer.advantages):
+        weights -= buffer.actions[:, :, 0]
+
+
+class _Spoiling(BaseCallback):
+    def __init__(self, spoil: Spoil) -> None:
+        super().__init__()
+        self.spoil = spoil
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.spoil(self.model.rollout_buffer)  # type: ignore[attr-defined]
+
+
+def estimates(agent: Any, repeats: int, episodes: float, spoil: Spoil | None = None) -> Tensor:
+    """Return independent estimates of the gradient, `(repeats, parameters)` float64, all at the agent's parameters.
+
+    Args:
+        agent: as `Estimator.build` makes it; its parameters are restored after each.
+        repeats: how many.
+        episodes: how many are expected to begin in a row.
+        spoil: what makes the estimator wrong.
+    """
+    policy, found = agent.policy, []
+    kept = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+
+    def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        assert isinstance(optimizer, FlatAdam)
+        optimizer.gather()
+        assert optimizer.flat.grad is not None
+        found.append(-optimizer.flat.grad.double() * agent.n_steps / episodes)
+
+    hook = policy.optimizer.register_step_pre_hook(note)
+    try:
+        for _ in range(repeats):
+            before = len(found)
+            agent.learn(agent.n_steps * agent.n_envs, callback=None if spoil is None else _Spoiling(spoil))
+            del found[before + 1 :]  # of one optimiser within another, both are hooked
+            policy.load_state_dict(kept)
+    finally:
+        hook.remove()
+    return torch.stack(found)
+
+
+def exact_gradient(policy: Any, task: Task, gamma: float = 1.0) -> Tensor:
+    """Return grad J, `(parameters,)` float64, in the order of `policy.parameters()`."""
+    return _gradient(policy, expected_return(policy, task, gamma))
+
+
+@dataclass
+class _Depth:
+    """What is known of all steps of one depth."""
+
+    step: Step
+    chosen: Tensor  # (m,) log-probabilities of the actions, with their graph
+    flow: FloatArray  # (m,) how likely each is
+    value: FloatArray  # (n,) the critic's, of the texts
+    weight: FloatArray = field(default_factory=lambda: np.zeros(0))  # (m,) of the gradient, summed over windows
+
+
+def expected_gradient(
+    policy: Any,
+    task: Task,
+    steps: int,
+    gae_lambda: float = 1.0,
+    *,
+    critic: Critic | None = None,
+    gamma: float = 1.0,
+    baseline: bool = True,
+) -> tuple[Tensor, float]:
+    """Return what an estimate is on average, and how many episodes are expected to begin in a row, E.
+
+    E[sum_t A_t grad log pi(a_t | s_t)] / E over all texts, with a fixed critic V and the generalised advantage
+    A_t = sum_k (gamma lambda)^k delta_(t+k), delta = r + gamma V(s') - V(s) (Schulman et al., 2016, equation 16), as
+    long as the rollout's window of `steps` lasts; by enumeration. A row begins an episode with the window and another
+    one after each end, so that u_j = sum_l P(length l) u_(j-l) is the probability that one begins with step j. As in
+    the agents, the factor gamma^t is left out.
+
+    Args:
+        policy: as `agents.exact.expected_return` takes it.
+        task: whose texts can be enumerated.
+        steps: of a row in a rollout.
+        gae_lambda: how far an advantage looks ahead.
+        critic: V; None for 0 everywhere.
+        gamma: the discount.
+        baseline: False for returns in place of advantages, A_t + V(s_t).
+
+    Returns:
+        `(parameters,)` float64, in the order of `policy.parameters()`; and E.
+    """
+    levels = _followed(policy, paid_on_average(task), gamma, critic)
+    begins = _begins(levels, steps)
+    for start in np.flatnonzero(begins):
+        window = levels[: steps - int(start)]
+        onward: FloatArray = np.zeros(0)
+        for depth in range(len(window) - 1, -1, -1):
+            known = window[depth]
+            after = np.zeros(len(known.step.rows))
+            if depth + 1 < len(levels):
+                after[known.step.going] = gamma * levels[depth + 1].value
+            advantage = known.step.rewards + after - known.value[known.step.rows]
+            if depth + 1 < len(window):
+                advantage[known.step.going] += gamma * gae_lambda * onward
+            p = known.step.probabilities[known.step.rows, known.step.actions]
+            onward = np.bincount(known.step.rows, p * advantage, len(known.value)).astype(np.float64)  # E[A | s]
+            known.weight += begins[start] * (advantage if baseline else advantage + known.value[known.step.rows])
+    surrogate = sum(
+        (torch.as_tensor(known.flow * known.weight) @ known.chosen.cpu() for known in levels), torch.zeros(())
+    )
+    return _gradient(policy, surrogate) / begins.sum(), float(begins.sum())
+
+
+def _followed(policy: Any, task: Task, gamma: float, critic: Critic | None) -> list[_Depth]:
+    """Return all that may be written, depth by depth."""
+    recorded, drawn = Recorded(policy), support(task, None)
+    mass, levels = drawn[1], []
+    for step in follow(task, recorded, gamma, drawn, 0.0, LIMIT):
+        if len(step.gone):
+            raise InvalidSetting("there are more texts than can be followed. Give a shorter horizon, fewer prompts.")
+        flow = mass[step.rows] * step.probabilities[step.rows, step.actions]
+        value = np.zeros(len(mass)) if critic is None else np.asarray(critic(step.texts.tokens), np.float64)
+        levels.append(_Depth(step, recorded.latest[step.rows, step.actions], flow, value, np.zeros(len(flow))))
+        mass = flow[step.going]
+    return levels
+
+
+def _begins(levels: Sequence[_Depth], steps: int) -> FloatArray:
+    """Return how likely an episode begins with each step of a window, `(steps,)`."""
+    lengths = [0.0, *(float(known.flow[known.step.ended].sum()) for known in levels)]
+    begins = np.zeros(steps)
+    begins[0] = 1.0
+    for step in range(1, steps):
+        begins[step] = sum(lengths[n] * begins[step - n] for n in range(1, min(step, len(levels)) + 1))
+    return begins
+
+
+def _gradient(policy: Any, value: Tensor) -> Tensor:
+    """Return a value's gradient, `(parameters,)` float64, 0 where it does not depend on one."""
+    parameters = list(policy.parameters())
+    found = torch.autograd.grad(value, parameters, allow_unused=True)
+    parts = [torch.zeros_like(p) if grad is None else grad for p, grad in zip(parameters, found)]
+    return torch.cat([part.flatten().double() for part in parts])
+
+
+def critic_of(policy: Any) -> Critic:
+    """Return the critic of an actor-critic policy of SB3."""
+
+    def value(observations: IntArray) -> FloatArray:
+        device = next(policy.parameters()).device
+        found: FloatArray = policy.predict_values(torch.as_tensor(observations, device=device)).detach().cpu().numpy()
+        return found[:, 0].astype(np.float64)
+
+    return value
+
+
+def z_limit(comparisons: int, repeats: int, level: float = 0.01) -> float:
+    """Return what |z| exceeds with probability `level` in any of some comparisons, were all as expected.
+
+    Each is a mean over a standard error of `repeats` estimates: Student's distribution (its quantile by Abramowitz &
+    Stegun, 1964, equation 26.7.5), and Bonferroni's bound for several.
+    """
+    z, degrees = NormalDist().inv_cdf(1 - level / (2 * comparisons)), repeats - 1
+    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How estimates compare with the exact gradient and with what is expected of them."""
+
+    bias: float  # of the mean along the exact gradient, in its norms
+    error: float  # the standard error of that
+    expected: float  # the bias that is expected
+    z: float  # the largest difference from what is expected over some directions, in standard errors
+    deviation: float  # the root of the variance's trace, in norms of the exact gradient
+    cosine: float  # the mean cosine with the exact gradient
+
+
+DIRECTIONS = 4  # along which estimates are compared with what is expected: the exact gradient, and others of chance
+
+
+def judge(found: Tensor, exact: Tensor, expected: Tensor, seed: int = 0) -> Verdict:
+    """Compare estimates `(repeats, parameters)` with grad J and with what is expected of them, `(parameters,)` each."""
+    norm, n = exact.norm(), len(found)
+    others = torch.randn(DIRECTIONS - 1, len(exact), generator=torch.Generator().manual_seed(seed), dtype=exact.dtype)
+    directions = torch.cat([exact[None] / norm, others / others.norm(dim=1, keepdim=True)])
+    along = (found - expected) @ directions.T  # (repeats, DIRECTIONS)
+    errors = along.std(dim=0) / n**0.5
+    z = along.mean(dim=0).abs() / errors
+    return Verdict(
+        bias=float(found.mean(dim=0) @ exact / norm**2 - 1),
+        error=float(errors[0] / norm),
+        expected=float(expected @ exact / norm**2 - 1),
+        z=float(z.max()),
+        deviation=float(found.var(dim=0).sum().sqrt() / norm),
+        cosine=float(torch.cosine_similarity(found, exact[None], dim=1).mean()),
+    )
