@@ -11,19 +11,22 @@ import numpy as np
 
 from textgym import Task, difficulty, load_task, solve
 from textgym import evaluate as evaluate_policy
-from textgym.arrays import FloatArray, IntArray
+from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.errors import InvalidSetting
 from textgym.evaluating import Evaluation
+from textgym.policies import divergence, within
 from textgym.prompts import split
 from textgym.solving import support
 
 from .evaluation import evaluate as sample
+from .masked import uniform
 from .probabilities import AgentPolicy
 from .suite import EXPERIMENTS
 
-TOLERANCE = 0.01  # the probability of texts that a sampling policy's bounds may leave
-TEXTS = 4096  # the most texts followed at once
-EPISODES = 1000  # that are sampled of an agent that does not say how likely its actions are
+TEXTS = 1024  # where there are no more, all are followed
+TOLERANCE = 1e-3  # where there are more, the probability of those that may be left, at most TEXTS followed at once
+WIDE = 0.02  # bounds farther apart than this share of the way from random to optimal say less than samples do
+EPISODES = 1000  # that are sampled then, or of an agent that does not say how likely its actions are
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,18 @@ def _problem(experiment: str, settings: tuple[tuple[str, Any], ...]) -> Problem:
     return Problem(learned, asked, figures.random_return, optimal, *ends, beta)
 
 
+class _Uniform:
+    """Every token that the mask leaves alike, whatever was written."""
+
+    takes_masks = True
+
+    def __call__(self, observations: IntArray, action_masks: BoolArray) -> FloatArray:
+        return uniform(action_masks)
+
+
+UNIFORM = _Uniform()
+
+
 @dataclass(frozen=True)
 class Worth:
     """What an agent reaches: the objective, between bounds that are equal where it is exact."""
@@ -99,20 +114,27 @@ class Worth:
 
 
 def worth(agent: Any, problem: Problem, deterministic: bool) -> Worth:
-    """Return what an agent reaches on what is asked: exactly where it says how likely its actions are."""
+    """Return what an agent reaches on what is asked: exactly where it says how likely its actions are.
+
+    Of a policy that samples among more texts than can be followed it is bounds, or the mean of samples.
+    """
     try:
         policy = AgentPolicy(agent, deterministic)
     except InvalidSetting:
         return _sampled(agent, problem, deterministic)
-    limit = len(support(problem.asked, None)[0]) + TEXTS
+    asked = problem.asked
+    prompts = len(support(asked, None)[0])
+    few = deterministic or prompts * float(asked.size) ** asked.horizon <= TEXTS
     found = evaluate_policy(
-        problem.asked,
+        asked,
         policy,
-        reference=_uniform(problem.asked.size) if problem.kl_coefficient else None,
-        tolerance=0.0 if deterministic else TOLERANCE,
-        limit=limit * problem.asked.size,
+        reference=UNIFORM if problem.kl_coefficient else None,
+        tolerance=0.0 if few else TOLERANCE,
+        limit=(prompts + TEXTS) * asked.size,
     )
     success = None if np.isnan(found.success_probability) else found.success_probability
+    if found.upper - found.lower > WIDE * (problem.optimal - problem.random):
+        return _drawn(policy, problem)
     how = "exact" if found.lower == found.upper else "bounded"
     lower, upper = (_objective(bound, found, problem) for bound in (found.lower, found.upper))
     return Worth(lower, upper, how, success, found.metrics)
@@ -122,18 +144,8 @@ def _objective(expected_return: float, found: Evaluation, problem: Problem) -> f
     return expected_return - problem.kl_coefficient * found.kl if problem.kl_coefficient else expected_return
 
 
-class _uniform:
-    """Every token alike, whatever was written."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __call__(self, observations: IntArray) -> FloatArray:
-        return np.full((len(observations), self.size), 1 / self.size)
-
-
 def _sampled(agent: Any, problem: Problem, deterministic: bool) -> Worth:
-    """Return what episodes of an agent with `predict` alone earn; its divergence cannot be known."""
+    """Return what episodes of an agent earn; its divergence from the reference cannot be known so."""
     if problem.kl_coefficient:
         raise InvalidSetting(
             f"{type(agent).__name__} does not say how likely its actions are, and KL control is scored by that. Give "
@@ -142,3 +154,23 @@ def _sampled(agent: Any, problem: Problem, deterministic: bool) -> Worth:
     found = sample(agent, problem.asked, EPISODES, deterministic)
     error = 2 * found.standard_error
     return Worth(found.mean_return - error, found.mean_return + error, "sampled", found.success_rate, {})
+
+
+def _drawn(policy: AgentPolicy, problem: Problem) -> Worth:
+    """Return the objective over texts that are drawn from a policy, each step's divergence exact."""
+    task, rng = problem.asked, np.random.default_rng(0)
+    texts = task.blank(EPISODES)
+    texts.begin(..., task.draw([rng] * EPISODES))
+    objective = np.zeros(EPISODES)
+    while (rows := np.flatnonzero(~texts.finished)).size:
+        part = texts.take(rows)
+        allowed = task.action_mask(part)
+        p = within(policy, part.tokens, allowed)
+        actions = np.minimum((p.cumsum(axis=1) <= rng.random((len(rows), 1))).sum(axis=1), task.size - 1)
+        objective[rows] -= problem.kl_coefficient * divergence(p, uniform(allowed))
+        objective[rows] += task.step(part, actions)
+        texts.put(rows, part)
+    metrics = {name: float(values.mean()) for name, values in task.measure(texts).items()}
+    error = 2 * float(objective.std(ddof=1)) / EPISODES**0.5
+    middle = float(objective.mean())
+    return Worth(middle - error, middle + error, "sampled", metrics.get("success"), metrics)

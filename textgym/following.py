@@ -14,6 +14,8 @@ from textgym.frontier import END, levels
 from textgym.policies import Policy, within
 from textgym.task import Task
 
+SOLVED = 4_000_000  # (state, action) pairs: what bounds may cost, half a second
+
 
 @dataclass(frozen=True)
 class Step:
@@ -60,7 +62,7 @@ def follow(
     drawn, mass = drawn_from
     texts, origin = task.blank(len(drawn)), np.arange(len(drawn))
     texts.begin(..., drawn)
-    bounds, left = _Bounds(task, drawn, gamma, limit), 0.0
+    bounds, left = _Bounds(task, drawn, gamma, max(limit, SOLVED)), 0.0
     for depth in range(task.horizon):
         kept = _kept(mass, tolerance * (depth + 1) / task.horizon - left, max(1, limit // task.size))
         gone = np.setdiff1d(np.arange(len(mass)), kept)

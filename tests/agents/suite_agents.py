@@ -24,7 +24,9 @@ class Known:
             self.env.step(np.zeros(self.env.num_envs, np.int64))
         return self
 
-    def predict(self, observation: IntArray, state: Any = None, **_: Any) -> tuple[IntArray, Any]:
+    def predict(
+        self, observation: IntArray, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[IntArray, Any]:
         return np.zeros(len(observation), np.int64), state
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents import AgentPolicy
 from agents.bench import Job, bench, jobs, read, reproduce, run
 from agents.commands.bench import bench as bench_command
 from agents.commands.reproduce import reproduce as reproduce_command
-from agents.problems import problem
+from agents.problems import UNIFORM, _drawn, problem
 from agents.suite import CAPABILITIES, EXPERIMENTS, QUICK
-from textgym import env_ids
+from textgym import env_ids, evaluate
+from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.errors import InvalidSetting, UnknownName
 
 HERE = "suite_agents"
@@ -51,18 +53,42 @@ def test_what_is_asked_was_never_learned_and_together_they_are_all(name: str) ->
     assert (asked.learned.max_prompt, asked.learned.horizon) == (asked.asked.max_prompt, asked.asked.horizon)
 
 
-@pytest.mark.parametrize("name", ["word", "delay", "copy"])
+@pytest.mark.parametrize("name", ["word", "delay", "brackets", "copy"])
 def test_the_optimum_scores_1_and_uniform_writing_0(name: str) -> None:
     best, chance = run(job(name, "optimal")), run(job(name, "uniform"))
     assert best["score"] == pytest.approx(1.0, abs=1e-9)
     assert best["greedy"]["how"] == "exact"
-    assert chance["sampled_score"] == pytest.approx(0.0, abs=1e-2)  # bounded where there are many texts
+    found, asked = chance["sampled"], problem(name, {**EXPERIMENTS[name].settings[0]})
+    error = 0.0 if found["how"] == "exact" else found["upper"] - found["lower"]  # four standard errors
+    assert (found["lower"] + found["upper"]) / 2 == pytest.approx(asked.random, abs=error + 1e-12)
 
 
 def test_the_regularised_optimum_scores_1_where_kl_control_is_asked_for() -> None:
     assert run(job("closeness", "restrained"))["score"] == pytest.approx(1.0, abs=1e-9)
     assert run(job("closeness", "optimal"))["score"] < 0.9
     assert run(job("closeness", "uniform"))["score"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_is_drawn_of_a_policy_agrees_with_what_is_computed() -> None:
+    for name in ("closeness", "recall", "brackets"):
+        asked = problem(name, EXPERIMENTS[name].settings[0])
+        policy = AgentPolicy(Leaning())
+        exact = evaluate(asked.asked, policy, reference=UNIFORM, limit=10**7)
+        drawn = _drawn(policy, asked)
+        wanted = exact.expected_return - asked.kl_coefficient * exact.kl
+        assert exact.lower == exact.upper
+        assert abs(drawn.middle - wanted) < drawn.upper - drawn.lower  # four standard errors
+        assert drawn.success == pytest.approx(exact.success_probability, abs=0.06)
+
+
+class Leaning:
+    """Probabilities that depend on all that is written."""
+
+    def action_probabilities(self, observations: IntArray, action_masks: BoolArray, _: bool) -> FloatArray:
+        codes = (observations * np.arange(1, observations.shape[1] + 1)).sum(axis=1)
+        weights = (1.0 + 0.9 * np.cos(codes[:, None] + np.arange(action_masks.shape[1]))) * action_masks
+        scaled: FloatArray = weights / weights.sum(axis=1, keepdims=True)
+        return scaled
 
 
 def test_regret_is_what_the_training_episodes_left_on_the_table() -> None:

@@ -117,6 +117,7 @@ def test_train_and_eval_write_the_text(arguments: tuple[str, ...], agent: str, t
     assert "mean return   3.000\nsuccess rate  100.0%\nsamples\n  我爱你\n" in out
     status, out, err = textgym("eval", "runs/first", "--json", "--episodes", "7")
     assert err == ""
-    assert json.loads(out) == {"mean_return": 3.0, "success_rate": 1.0, "episodes": 7, "samples": ["我爱你"] * 5}
+    figures = {"mean_return": 3.0, "standard_error": 0.0, "success_rate": 1.0, "episodes": 7}
+    assert json.loads(out) == {**figures, "samples": ["我爱你"] * 5}
     sampled = json.loads(textgym("eval", "runs/first", "--json", "--sample", "--episodes", "400")[1])
     assert 0 < sampled["mean_return"] < 3  # exploration, or a policy that is not yet certain

@@ -56,6 +56,7 @@ def test_episodes_that_end_early_count_as_often_as_long_ones() -> None:
     share = begins.count(0) / 200
     assert 0.3 < share < 0.7
     assert result.mean_return == pytest.approx(share)
+    assert result.standard_error == pytest.approx((share * (1 - share) / (result.episodes - 1)) ** 0.5)
     assert (result.success_rate, result.episodes, len(agent.first)) == (share, 200, 200)
 
 
@@ -79,6 +80,7 @@ def test_success_is_none_where_a_task_has_none() -> None:
     assert result.success_rate is None
     assert result.to_dict() == {
         "mean_return": result.mean_return,
+        "standard_error": result.standard_error,
         "success_rate": None,
         "episodes": 50,
         "samples": result.samples,

@@ -72,13 +72,13 @@ def brackets(kinds: int = 2, max_prompt: int = 4, horizon: int | None = None, ma
     vocabulary = Vocabulary(tuple("".join(PAIRS[:kinds])), eos="$")
     words = beginnings(PAIRS[:kinds], max_prompt)
     asked = [(vocabulary.encode(word), [*vocabulary.encode(rest), vocabulary.size - 1]) for word, rest in words.items()]
-    prompts = ListedPrompts(tuple(Prompt(word, np.array(end, np.int32)) for word, end in asked if len(end) <= horizon))
-    if not prompts.prompts:
+    prompts = tuple(Prompt(word, np.array(end, np.int32)) for word, end in asked if len(end) <= horizon)
+    if not prompts:
         raise InvalidSetting(f"horizon={horizon} cannot complete a prompt of {max_prompt} bracket. Give 2 or more.")
     stack = Stack(int(kinds))
     return Task(
         vocabulary,
-        prompts,
+        ListedPrompts(prompts),
         reward=WellFormed(stack),
         horizon=horizon,
         metrics={"success": WellFormed(stack)},
