@@ -14,6 +14,7 @@ from textgym import evaluate as evaluate_policy
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.errors import InvalidSetting
 from textgym.evaluating import Evaluation
+from textgym.frontier import paid_on_average
 from textgym.policies import divergence, within
 from textgym.prompts import split
 from textgym.solving import support
@@ -151,14 +152,14 @@ def _sampled(agent: Any, problem: Problem, deterministic: bool) -> Worth:
             f"{type(agent).__name__} does not say how likely its actions are, and KL control is scored by that. Give "
             "it a method action_probabilities(observations, action_masks, deterministic) -> (n, size)."
         )
-    found = sample(agent, problem.asked, EPISODES, deterministic)
+    found = sample(agent, paid_on_average(problem.asked), EPISODES, deterministic)
     error = 2 * found.standard_error
     return Worth(found.mean_return - error, found.mean_return + error, "sampled", found.success_rate, {})
 
 
 def _drawn(policy: AgentPolicy, problem: Problem) -> Worth:
     """Return the objective over texts that are drawn from a policy, each step's divergence exact."""
-    task, rng = problem.asked, np.random.default_rng(0)
+    task, rng = paid_on_average(problem.asked), np.random.default_rng(0)
     texts = task.blank(EPISODES)
     texts.begin(..., task.draw([rng] * EPISODES))
     objective = np.zeros(EPISODES)
@@ -166,7 +167,8 @@ def _drawn(policy: AgentPolicy, problem: Problem) -> Worth:
         part = texts.take(rows)
         allowed = task.action_mask(part)
         p = within(policy, part.tokens, allowed)
-        actions = np.minimum((p.cumsum(axis=1) <= rng.random((len(rows), 1))).sum(axis=1), task.size - 1)
+        upto = p.cumsum(axis=1)
+        actions = (upto <= upto[:, -1:] * rng.random((len(rows), 1))).sum(axis=1)
         objective[rows] -= problem.kl_coefficient * divergence(p, uniform(allowed))
         objective[rows] += task.step(part, actions)
         texts.put(rows, part)
