@@ -115,6 +115,13 @@ def _is_integer(value: object, low: int, high: int | None = None) -> bool:
     return low <= int(value) and (high is None or int(value) <= high)
 
 
+def require_share(**shares: object) -> None:
+    """Raise `InvalidSetting` unless every named value is a number from 0 to 1."""
+    for name, share in shares.items():
+        if not is_finite(share) or not 0 <= share <= 1:
+            raise InvalidSetting(f"{name}={share!r} is no number from 0 to 1.")
+
+
 def require_flag(**flags: object) -> None:
     """Raise `InvalidSetting` unless every named value is True or False."""
     for name, flag in flags.items():

@@ -68,6 +68,8 @@ def follow(
         gone = np.setdiff1d(np.arange(len(mass)), kept)
         left += float(mass[gone].sum())
         worst, best = bounds.of(depth, texts.take(gone), origin[gone])
+        nothing = mass[gone] * gamma**depth == 0
+        worst[nothing] = best[nothing] = 0.0  # nobody's infinity, times 0, would be no number
         if len(gone):
             texts, origin, mass = texts.take(kept), origin[kept], mass[kept]
         allowed = task.action_mask(texts)

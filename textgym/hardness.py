@@ -11,11 +11,11 @@ import numpy as np
 
 from textgym.arrays import FloatArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting, require_positive
+from textgym.errors import InvalidSetting
 from textgym.frontier import END
 from textgym.lookahead import look_ahead
 from textgym.policies import within
-from textgym.solving import Solution, check_discount, resolved, solve, support
+from textgym.solving import Solution, resolved, solve, support
 from textgym.task import Task
 
 QUICK = 2_000_000  # (state, action) pairs: about a second
@@ -85,14 +85,12 @@ def difficulty(
     Raises:
         InvalidSetting: there are more, of the drawn prompts too; gamma is no number from 0 to 1; prompts that look
             alike have different targets.
-        InvalidSize: a limit that is no positive integer.
+        InvalidPrompt, InvalidSize: as for `solve`.
 
     Example:
         >>> difficulty("TextGen-v0", target="ab", alphabet="abcd").random_episodes
         16.0
     """
-    check_discount(gamma)
-    require_positive(limit=limit)
     task = resolved(task, **task_kwargs)
     solution, exact = _solved(task, gamma, prompts, limit)
     has_metric = "success" in task.metrics

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from textgym.arrays import FloatArray
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, is_finite
 from textgym.frontier import END, Level
 from textgym.policies import Policy, divergence, within
 
@@ -84,7 +84,7 @@ def regularise(
     Raises:
         InvalidSetting: the coefficient is not above 0; the reference gave no probabilities.
     """
-    if not kl_coefficient > 0 or not np.isfinite(kl_coefficient):
+    if not is_finite(kl_coefficient) or kl_coefficient <= 0:
         raise InvalidSetting(f"kl_coefficient={kl_coefficient!r} must be a number above 0; solve() without it is 0.")
     beta, after = float(kl_coefficient), np.zeros(0)
     found: list[tuple[FloatArray, ...]] = []

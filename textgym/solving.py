@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, require_positive, require_share
 from textgym.frontier import BARRED, END, Level, levels
 from textgym.policies import Policy
 from textgym.registration import build_task, load_task
@@ -131,12 +132,15 @@ def solve(
     Raises:
         InvalidSetting: there are more; the prompts cannot be listed; gamma is no number from 0 to 1; prompts
             that look alike have different targets, so that what is best cannot be known from what is seen.
+        InvalidPrompt: one of `prompts` does not fit the task.
+        InvalidSize: a limit that is no positive integer.
 
     Example:
         >>> solve("TextGen-v0").optimal_return
         3.0
     """
-    check_discount(gamma)
+    require_share(gamma=gamma)
+    require_positive(limit=limit)
     task = resolved(task, **task_kwargs)
     drawn, probabilities = support(task, prompts)
     merge = kl_coefficient is None or reference is None or getattr(reference, "depends_on_key", False)
@@ -154,12 +158,6 @@ def solve(
     return Solution(tuple(found), tuple(values[::-1]), gamma, probabilities)
 
 
-def check_discount(gamma: float) -> None:
-    """Raise `InvalidSetting` for what is no discount."""
-    if not 0 <= gamma <= 1:
-        raise InvalidSetting(f"gamma={gamma!r} is no number from 0 to 1.")
-
-
 def resolved(task: Task | Callable[..., Task] | str, **task_kwargs: Any) -> Task:
     """Return the task that is meant by an id, a factory, or itself."""
     return load_task(task, **task_kwargs) if isinstance(task, str) else build_task(task, **task_kwargs)
@@ -168,9 +166,7 @@ def resolved(task: Task | Callable[..., Task] | str, **task_kwargs: Any) -> Task
 def support(task: Task, prompts: Sequence[Prompt] | None) -> tuple[Sequence[Prompt], FloatArray]:
     """Return prompts and their probabilities, `(k,)`."""
     if prompts is not None:
-        if not len(prompts):
-            raise InvalidSetting("prompts=[] is no prompt at all. Give some, or leave it out for all.")
-        drawn: Sequence[Prompt] = list(prompts)
+        drawn: Sequence[Prompt] = _fitting(task, prompts)
         probabilities = np.full(len(drawn), 1 / len(drawn))
     elif hasattr(task.prompts, "support"):
         drawn, probabilities = task.prompts.support()
@@ -188,3 +184,17 @@ def support(task: Task, prompts: Sequence[Prompt] | None) -> tuple[Sequence[Prom
                 "known from what is seen. Show the target in the prompt, or give the prompts of one target."
             )
     return drawn, probabilities
+
+
+def _fitting(task: Task, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Return the prompts that were given, or say what is wrong with them."""
+    listed = isinstance(prompts, Sequence) and not isinstance(prompts, Prompt)
+    if not listed or not all(isinstance(prompt, Prompt) for prompt in prompts):
+        raise InvalidSetting(
+            f"prompts={reprlib.repr(prompts)} is no list of prompts. Give [Prompt(tokens, target), ...], such as some "
+            "of those that the generator's support() lists."
+        )
+    if not prompts:
+        raise InvalidSetting("prompts=[] is no prompt at all. Give some, or leave it out for all.")
+    task.blank(len(prompts)).begin(..., prompts)
+    return list(prompts)
