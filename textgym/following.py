@@ -10,7 +10,7 @@ import numpy as np
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Episodes, Prompt
 from textgym.errors import InvalidSetting
-from textgym.frontier import END, levels
+from textgym.frontier import levels
 from textgym.policies import Policy, within
 from textgym.task import Task
 
@@ -127,10 +127,7 @@ class _Bounds:
         worst, best = np.zeros(0), np.zeros(0)
         for level in found[::-1]:
             assert self.task.state_key is not None
-            onward = np.maximum(level.following, END)
-            least = level.rewards + self.gamma * np.append(worst, 0.0)[onward]
-            most = level.rewards + self.gamma * np.append(best, 0.0)[onward]
-            worst = np.where(level.allowed, least, np.inf).min(axis=1)
-            best = np.where(level.allowed, most, -np.inf).max(axis=1)
+            worst = np.where(level.allowed, level.backed(self.gamma, worst), np.inf).min(axis=1)
+            best = np.where(level.allowed, level.backed(self.gamma, best), -np.inf).max(axis=1)
             values.append((np.stack([level.prompt, self.task.state_key(level.episodes)], axis=1), worst, best))
         return values[::-1]

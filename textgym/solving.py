@@ -13,7 +13,7 @@ import numpy as np
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Prompt
 from textgym.errors import InvalidSetting, require_positive, require_share
-from textgym.frontier import BARRED, END, Level, levels
+from textgym.frontier import Level, levels
 from textgym.policies import Policy
 from textgym.registration import build_task, load_task
 from textgym.regularised import RegularisedSolution, regularise
@@ -70,8 +70,7 @@ class Solution:
         for depth in range(len(self.levels) - 1, -1, -1):
             level = self.levels[depth]
             best = level.allowed if depth and self.gamma == 0 else self.policy[depth]  # what comes later pays nothing
-            ways = np.append(after, 1)[np.maximum(level.following, END)]  # an end, the last, is one way
-            after = np.where(best, ways, 0).sum(axis=1).astype(object)
+            after = np.where(best, level.onward(after, ended=1), 0).sum(axis=1).astype(object)
         return after
 
 
@@ -151,8 +150,7 @@ def solve(
         raise InvalidSetting("reference= means something with kl_coefficient= alone: how much to stay near to it.")
     values, after = [], np.zeros(0)
     for level in found[::-1]:
-        q = level.rewards + gamma * np.append(after, 0.0)[np.maximum(level.following, END)]  # END is the last
-        q[level.following == BARRED] = -np.inf
+        q = np.where(level.allowed, level.backed(gamma, after), -np.inf)
         values.append(q)
         after = q.max(axis=1)
     return Solution(tuple(found), tuple(values[::-1]), gamma, probabilities)
