@@ -151,3 +151,13 @@ def test_what_nobody_knows_counts_nothing_where_its_weight_is_nothing() -> None:
     assert (at_once.lower, at_once.upper) == (-math.inf, math.inf)
     first_known = evaluate("TextGen-v0", None, 0.0, limit=3)  # one text: the first token's reward is all of the return
     assert first_known.lower == first_known.upper == pytest.approx(-1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "match"),
+    [(None, "None is no Task, no factory"), (3, "3 is no Task, no factory"), (lambda: 3, "made 3, which is no Task")],
+)
+def test_what_is_no_task_is_refused(task: Any, match: str) -> None:
+    for method in (solve, difficulty, lambda given: evaluate(given, None)):
+        with pytest.raises(InvalidSetting, match=match):
+            method(task)
