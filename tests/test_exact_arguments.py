@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -146,10 +147,11 @@ def test_a_reference_of_hardly_any_probability_is_finitely_far() -> None:
 
 
 def test_what_nobody_knows_counts_nothing_where_its_weight_is_nothing() -> None:
-    task = load_task("TextGym/Copy-v0", alphabet="ab", max_length=2)
+    task = replace(load_task("TextGym/Copy-v0", alphabet="ab", max_length=2), state_key=None)
     at_once = evaluate(task, None, 0.0, limit=1)  # no state but one prompt is followed, so that nothing is known
     assert (at_once.lower, at_once.upper) == (-math.inf, math.inf)
-    first_known = evaluate("TextGen-v0", None, 0.0, limit=3)  # one text: the first token's reward is all of the return
+    one = replace(load_task("TextGen-v0"), state_key=None)
+    first_known = evaluate(one, None, 0.0, limit=3)  # of one text: the first token's reward is all of the return
     assert first_known.lower == first_known.upper == pytest.approx(-1 / 3)
 
 
