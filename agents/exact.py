@@ -15,12 +15,12 @@ from torch import Tensor
 import textgym
 from textgym import Prompt, Task
 from textgym.arrays import BoolArray, FloatArray, IntArray
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, require_positive, require_share
 from textgym.evaluating import Evaluation
 from textgym.following import Step, follow
 from textgym.frontier import paid_on_average
 from textgym.policies import Policy, within
-from textgym.solving import LIMIT, check_discount, resolved, support
+from textgym.solving import LIMIT, resolved, support
 
 from .categorical import log_probabilities
 from .probabilities import AgentPolicy, network_of, scores_of
@@ -146,9 +146,8 @@ def bounds(
 
     Args and Raises: as for `expected_return`, and `tolerance`.
     """
-    check_discount(gamma)
-    if not 0 <= tolerance <= 1:
-        raise InvalidSetting(f"tolerance={tolerance!r} is no probability.")
+    require_share(gamma=gamma, tolerance=tolerance)
+    require_positive(limit=limit)
     if not isinstance(kl_coefficient, Real) or not 0 <= kl_coefficient < math.inf:
         raise InvalidSetting(f"kl_coefficient={kl_coefficient!r} is no number of at least 0.")
     near = _policy_of(reference)

@@ -175,7 +175,7 @@ def test_what_the_mask_bars_has_no_probability() -> None:
     [
         ({"policy": lambda rows: rows}, "must give probabilities"),
         ({"policy": lambda rows: np.full((len(rows), 3), -1.0)}, "none below 0"),
-        ({"policy": None, "tolerance": 2.0}, "tolerance=2.0 is no probability"),
+        ({"policy": None, "tolerance": 2.0}, "tolerance=2.0 is no number from 0 to 1"),
         ({"policy": None, "gamma": -1}, "gamma=-1 is no number from 0 to 1"),
     ],
 )

@@ -16,7 +16,7 @@ from textgym.arrays import IntArray
 from textgym.envs.corners import corners
 from textgym.envs.text_gen import text_gen
 from textgym.episodes import Episodes
-from textgym.errors import InvalidPrompt, InvalidSetting, InvalidTarget, InvalidVocabulary
+from textgym.errors import InvalidPrompt, InvalidSetting, InvalidSize, InvalidTarget, InvalidVocabulary
 from textgym.prompts import ListedPrompts, RandomStrings
 from textgym.rewards import right_token
 from textgym.space import TokenBox
@@ -128,3 +128,33 @@ def test_a_module_before_an_id_is_imported_first(tmp_path: Path, monkeypatch: py
     finally:
         gym.registry.pop("Own/Text-v0", None)
         sys.modules.pop("own_texts", None)
+
+
+SIZES = [
+    ("TextGen", "horizon"),
+    ("Copy", "max_length"),
+    ("Sort", "max_length"),
+    ("Arithmetic", "digits"),
+    ("RandomWalks", "max_length"),
+    ("IncreasingNumbers", "largest"),
+    ("Lock", "length"),
+    ("Recall", "gap"),
+    ("Repeat", "horizon"),
+    ("Brackets", "max_prompt"),
+    ("Brackets", "horizon"),
+]
+
+
+@pytest.mark.parametrize("size", [1_000_001, 10**9, 2**63, 10**400], ids=["million", "billion", "int64", "float64"])
+@pytest.mark.parametrize(("name", "argument"), SIZES)
+def test_a_size_that_would_fill_memory_is_refused(name: str, argument: str, size: int) -> None:
+    id = "TextGen-v0" if name == "TextGen" else f"TextGym/{name}-v0"
+    with pytest.raises(InvalidSize, match=r"is more tokens than are held|are more than the 1,000,000 tokens"):
+        textgym.load_task(id, **{argument: size})
+
+
+def test_a_text_may_have_a_million_tokens() -> None:
+    assert textgym.load_task("TextGym/Repeat-v0", horizon=1_000_000).horizon == 1_000_000
+    assert textgym.load_task("TextGym/Recall-v0", facts=1, gap=999_995).max_prompt == 999_999
+    with pytest.raises(InvalidSize, match="prompts of up to 1,000,000 tokens and horizon=1 are more"):
+        textgym.load_task("TextGym/Recall-v0", facts=1, gap=999_996)

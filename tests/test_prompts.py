@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from textgym import Episodes, Prompt, Vocabulary
 from textgym.arrays import IntArray
 from textgym.errors import InvalidPrompt, InvalidSetting, InvalidSize
-from textgym.prompts import ListedPrompts, RandomStrings, listed
+from textgym.prompts import ListedPrompts, RandomStrings, listed, split
 
 
 def prompt(tokens: list[int], target: list[int]) -> Prompt:
@@ -163,3 +164,20 @@ def test_a_prompt_may_be_empty_beside_one_that_is_not() -> None:
     episodes = Episodes.blank(Vocabulary(("a", "b")), 2, max_prompt=1, horizon=1, max_target=1)
     episodes.begin(..., [Prompt(np.array([]), np.array([1])), prompt([1], [])])  # NumPy's empty array is one of floats
     assert episodes.prompt.tolist() == [[2], [1]]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, "0.5", None, True, -0.5, 1.5, np.inf], ids=repr)
+def test_probabilities_are_numbers_from_0_to_1(wrong: Any) -> None:
+    two = (Prompt(np.array([0]), np.array([0])), Prompt(np.array([1]), np.array([1])))
+    with pytest.raises(InvalidSetting, match=r"probability=.* is no number from 0 to 1"):
+        ListedPrompts(two, (0.5, wrong))
+    with pytest.raises(InvalidSetting, match=r"share=.* is no number from 0 to 1"):
+        split(two, np.full(2, 0.5), wrong)
+
+
+def test_a_split_needs_a_seed_and_something_likely_on_both_sides() -> None:
+    two = (Prompt(np.array([0]), np.array([0])), Prompt(np.array([1]), np.array([1])))
+    with pytest.raises(InvalidSetting, match="seed=-1 is no natural number"):
+        split(two, np.full(2, 0.5), seed=-1)
+    with pytest.raises(InvalidSetting, match="all 1 prompts of a part have probability 0"):
+        split(two, np.array([1.0, 0.0]))

@@ -184,7 +184,7 @@ class Unlisted:
 @pytest.mark.parametrize(
     ("task", "kwargs", "match"),
     [
-        ("TextGym/Copy-v0", {}, r"20,000,000 pairs .* 299,592 prompts and 9 actions.*prompts="),
+        ("TextGym/Copy-v0", {"max_length": 3, "limit": 9_000}, r"9,000 pairs .* 584 prompts and 9 actions.*prompts="),
         (replace(load_task("TextGen-v0"), state_key=None), {"limit": 20}, r"declares no state_key"),
         (replace(load_task("TextGen-v0"), prompts=Unlisted()), {}, r"Unlisted cannot list its prompts.*prompts="),
         ("TextGen-v0", {"gamma": 1.5}, r"gamma=1\.5 is no number from 0 to 1"),

@@ -12,6 +12,9 @@ import numpy as np
 
 Value = TypeVar("Value")
 
+LARGEST_REWARD = 1e30  # agents hold rewards as float32, which ends near 3e38
+MOST_TOKENS = 1_000_000  # of a text, or of a vocabulary of numbers: a mistyped size is refused before it fills memory
+
 
 class InvalidVocabulary(ValueError):
     """A vocabulary that cannot be: no tokens, duplicates, an empty token."""
@@ -87,12 +90,25 @@ def require_positive(**sizes: object) -> None:
             raise InvalidSize(f"{name}={size!r} is not a size. Give an integer of at least 1.")
 
 
+def require_tokens(**numbers: object) -> None:
+    """Raise `InvalidSize` unless every named value is a number of tokens: an integer from 1 to 1,000,000."""
+    require_positive(**numbers)
+    for name, number in numbers.items():
+        if not _is_integer(number, 1, MOST_TOKENS):
+            raise InvalidSize(f"{name}={number!r} is more tokens than are held. Give at most {MOST_TOKENS:,}.")
+
+
 def is_finite(value: object) -> TypeGuard[float]:
     """Whether a value is a number that a float64 can hold: no truth value, no NaN, no infinity."""
     try:
         return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer beyond every float
         return False
+
+
+def is_payable(value: object) -> TypeGuard[float]:
+    """Whether a value is a number that may be paid: finite in an agent's float32 too, however many are added."""
+    return is_finite(value) and abs(value) <= LARGEST_REWARD
 
 
 def require_natural(**numbers: object) -> None:
@@ -113,6 +129,13 @@ def _is_integer(value: object, low: int, high: int | None = None) -> bool:
     if isinstance(value, bool) or not isinstance(value, Integral):
         return False
     return low <= int(value) and (high is None or int(value) <= high)
+
+
+def require_share(**shares: object) -> None:
+    """Raise `InvalidSetting` unless every named value is a number from 0 to 1."""
+    for name, share in shares.items():
+        if not is_finite(share) or not 0 <= share <= 1:
+            raise InvalidSetting(f"{name}={share!r} is no number from 0 to 1.")
 
 
 def require_flag(**flags: object) -> None:

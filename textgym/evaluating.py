@@ -10,11 +10,11 @@ import numpy as np
 
 from textgym.arrays import FloatArray, IntArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting
+from textgym.errors import require_positive, require_share
 from textgym.following import follow
 from textgym.frontier import paid_on_average
 from textgym.policies import Policy, divergence, entropy, within
-from textgym.solving import LIMIT, check_discount, resolved, support
+from textgym.solving import LIMIT, resolved, support
 from textgym.task import Task
 
 
@@ -83,11 +83,12 @@ def evaluate(
         task_kwargs: arguments of the factory.
 
     Raises:
-        InvalidSetting: the prompts cannot be listed; a policy gave no probabilities; gamma or tolerance is no share.
+        InvalidSetting: the prompts cannot be listed; a policy gave no probabilities; gamma or tolerance is no number
+            from 0 to 1.
+        InvalidPrompt, InvalidSize: as for `solve`.
     """
-    check_discount(gamma)
-    if not 0 <= tolerance <= 1:
-        raise InvalidSetting(f"tolerance={tolerance!r} is no probability.")
+    require_share(gamma=gamma, tolerance=tolerance)
+    require_positive(limit=limit)
     task = paid_on_average(resolved(task, **task_kwargs))
     drawn, mass = support(task, prompts)
     bounds, spread, kl, left = np.zeros(2), 0.0, 0.0, 0.0
@@ -103,7 +104,9 @@ def evaluate(
         p = step.probabilities
         spread += discount * float(mass @ entropy(p))
         if reference is not None:
-            kl += discount * float(mass @ divergence(p, within(reference, step.texts.tokens, step.allowed)))
+            away = divergence(p, within(reference, step.texts.tokens, step.allowed))  # may be infinite
+            counts = discount * mass > 0
+            kl += discount * float(mass[counts] @ away[counts])
         flow = mass[step.rows] * p[step.rows, step.actions]
         bounds += discount * (flow @ step.rewards)
         if len(step.ended):

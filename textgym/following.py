@@ -10,7 +10,7 @@ import numpy as np
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Episodes, Prompt
 from textgym.errors import InvalidSetting
-from textgym.frontier import END, levels
+from textgym.frontier import levels
 from textgym.policies import Policy, within
 from textgym.task import Task
 
@@ -68,6 +68,8 @@ def follow(
         gone = np.setdiff1d(np.arange(len(mass)), kept)
         left += float(mass[gone].sum())
         worst, best = bounds.of(depth, texts.take(gone), origin[gone])
+        nothing = mass[gone] * gamma**depth == 0
+        worst[nothing] = best[nothing] = 0.0  # nobody's infinity, times 0, would be no number
         if len(gone):
             texts, origin, mass = texts.take(kept), origin[kept], mass[kept]
         allowed = task.action_mask(texts)
@@ -125,10 +127,7 @@ class _Bounds:
         worst, best = np.zeros(0), np.zeros(0)
         for level in found[::-1]:
             assert self.task.state_key is not None
-            onward = np.maximum(level.following, END)
-            least = level.rewards + self.gamma * np.append(worst, 0.0)[onward]
-            most = level.rewards + self.gamma * np.append(best, 0.0)[onward]
-            worst = np.where(level.allowed, least, np.inf).min(axis=1)
-            best = np.where(level.allowed, most, -np.inf).max(axis=1)
+            worst = np.where(level.allowed, level.backed(self.gamma, worst), np.inf).min(axis=1)
+            best = np.where(level.allowed, level.backed(self.gamma, best), -np.inf).max(axis=1)
             values.append((np.stack([level.prompt, self.task.state_key(level.episodes)], axis=1), worst, best))
         return values[::-1]

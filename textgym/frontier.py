@@ -32,6 +32,26 @@ class Level:
         allowed: BoolArray = self.following != BARRED
         return allowed
 
+    def onward(self, after: Array, ended: float = 0.0) -> Array:
+        """Return what follows each action, `(N, size)`.
+
+        Args:
+            after: of each state of the next level, `(M,)`.
+            ended: of what has ended, and where an action is barred.
+        """
+        return np.append(after, ended)[np.maximum(self.following, END)]  # END is the last
+
+    def backed(self, gamma: float, after: FloatArray) -> FloatArray:
+        """Return r + gamma v(s') of each action, `(N, size)`, from the values of the next level, `(M,)`."""
+        backed: FloatArray = self.rewards + gamma * self.onward(after)
+        return backed
+
+    def passed_on(self, flow: FloatArray) -> FloatArray:
+        """Return how likely each state of the next level is, `(M,)`, from how likely each action is, `(N, size)`."""
+        going = self.following > END
+        many = int(self.following.max(initial=END)) + 1
+        return np.bincount(self.following[going], flow[going], many).astype(np.float64)
+
 
 def levels(task: Task, prompts: Sequence[Prompt], limit: int, merge: bool = True) -> list[Level]:
     """Return all states that can be reached from the prompts, level by level; the first level's are the prompts.

@@ -11,11 +11,10 @@ import numpy as np
 
 from textgym.arrays import FloatArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting, require_positive
-from textgym.frontier import END
+from textgym.errors import InvalidSetting
 from textgym.lookahead import look_ahead
 from textgym.policies import within
-from textgym.solving import Solution, check_discount, resolved, solve, support
+from textgym.solving import Solution, resolved, solve, support
 from textgym.task import Task
 
 QUICK = 2_000_000  # (state, action) pairs: about a second
@@ -85,14 +84,12 @@ def difficulty(
     Raises:
         InvalidSetting: there are more, of the drawn prompts too; gamma is no number from 0 to 1; prompts that look
             alike have different targets.
-        InvalidSize: a limit that is no positive integer.
+        InvalidPrompt, InvalidSize: as for `solve`.
 
     Example:
         >>> difficulty("TextGen-v0", target="ab", alphabet="abcd").random_episodes
         16.0
     """
-    check_discount(gamma)
-    require_positive(limit=limit)
     task = resolved(task, **task_kwargs)
     solution, exact = _solved(task, gamma, prompts, limit)
     has_metric = "success" in task.metrics
@@ -138,8 +135,7 @@ def _uniform_writing(solution: Solution) -> tuple[float, float, float]:
         earned += float(solution.gamma**depth * (flow * level.rewards).sum())
         unpaid += float(flow[level.rewards == 0].sum())
         steps += float(mass.sum())
-        going = level.following > END
-        mass = np.bincount(level.following[going], weights=flow[going]).astype(np.float64)  # they reach all of the next
+        mass = level.passed_on(flow)
     return success, earned, unpaid / steps
 
 
@@ -150,6 +146,6 @@ def _uniform_optimum(solution: Solution) -> float:
         level = solution.levels[depth]
         later_is_nothing = depth > 0 and solution.gamma == 0
         best = level.allowed if later_is_nothing else solution.policy[depth]
-        going = np.append(after, 1.0)[np.maximum(level.following, END)]  # an end, the last, is reached
+        going = level.onward(after, ended=1.0)
         after = (within(None, level.episodes.tokens, level.allowed) * np.where(best, going, 0.0)).sum(axis=1)
     return float(solution.probabilities @ after)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from textgym.arrays import BoolArray, FloatArray
-from textgym.frontier import BARRED, END, Level
+from textgym.frontier import Level
 from textgym.policies import within
 from textgym.solving import TIES, Solution
 
@@ -56,20 +56,13 @@ def look_ahead(solution: Solution) -> tuple[int, float]:
     return least, bound
 
 
-def _backed(level: Level, gamma: float, after: FloatArray) -> FloatArray:
-    """Return r + gamma v(s') of each action, `(N, size)`, from the values of the next level, `(M,)`."""
-    worth = np.append(after, 0.0)[np.maximum(level.following, END)]  # END is the last
-    backed: FloatArray = level.rewards + gamma * worth
-    return backed
-
-
 def _of_uniform_writing(solution: Solution) -> list[FloatArray]:
     """Return Q^1 of each level, `(N, size)`; -inf where the mask bars an action."""
     found, after = [], np.zeros(0)
     for level in solution.levels[::-1]:
-        q = _backed(level, solution.gamma, after)
+        q = level.backed(solution.gamma, after)
         after = (within(None, level.episodes.tokens, level.allowed) * q).sum(axis=1)
-        found.append(np.where(level.following == BARRED, -np.inf, q))
+        found.append(np.where(level.allowed, q, -np.inf))
     return found[::-1]
 
 
@@ -77,8 +70,8 @@ def _least(solution: Solution) -> list[FloatArray]:
     """Return the least return that each state can earn, 0 at most, `(N,)` of each level."""
     found, after = [], np.zeros(0)
     for level in solution.levels[::-1]:
-        q = _backed(level, solution.gamma, after)
-        after = np.where(level.following == BARRED, np.inf, q).min(axis=1)
+        q = level.backed(solution.gamma, after)
+        after = np.where(level.allowed, q, np.inf).min(axis=1)
         found.append(np.minimum(after, 0.0))
     return found[::-1]
 
@@ -86,8 +79,8 @@ def _least(solution: Solution) -> list[FloatArray]:
 def _one_token_further(solution: Solution, q: list[FloatArray]) -> list[FloatArray]:
     """Return Q^{i+1} of each level from Q^i."""
     after = [*(one.max(axis=1) for one in q[1:]), np.zeros(0)]
-    backed = (_backed(level, solution.gamma, v) for level, v in zip(solution.levels, after))
-    return [np.where(level.following == BARRED, -np.inf, one) for level, one in zip(solution.levels, backed)]
+    backed = (level.backed(solution.gamma, v) for level, v in zip(solution.levels, after))
+    return [np.where(level.allowed, one, -np.inf) for level, one in zip(solution.levels, backed)]
 
 
 def _slack(solution: Solution, q: list[FloatArray]) -> list[FloatArray]:

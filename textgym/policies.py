@@ -31,8 +31,7 @@ def within(policy: Policy | None, observations: IntArray, allowed: BoolArray) ->
     if policy is None:
         given = np.ones(allowed.shape)
     else:
-        masks = (allowed.copy(),) if getattr(policy, "takes_masks", False) else ()
-        given = np.asarray(policy(observations.copy(), *masks), np.float64)
+        given = _answer(policy, observations, allowed)
         if given.shape != allowed.shape or not (given >= 0).all() or not np.isclose(given.sum(axis=1), 1).all():
             raise InvalidSetting(
                 f"the policy gave {given.dtype} of shape {given.shape} for {len(observations)} observations; it must "
@@ -49,6 +48,20 @@ def within(policy: Policy | None, observations: IntArray, allowed: BoolArray) ->
     return scaled
 
 
+def _answer(policy: Policy, observations: IntArray, allowed: BoolArray) -> FloatArray:
+    """Return what a policy says, as float64 of any shape."""
+    if not callable(policy):
+        raise InvalidSetting(
+            f"{policy!r} is no policy. Give a function from observations, (n, width), to probabilities, (n, size)."
+        )
+    masks = (allowed.copy(),) if getattr(policy, "takes_masks", False) else ()
+    said = policy(observations.copy(), *masks)
+    try:
+        return np.asarray(said).astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError, RuntimeError) as error:  # objects, ragged rows, a tensor that needs a gradient
+        raise InvalidSetting(f"the policy gave {type(said).__name__}, no array of probabilities: {error}") from error
+
+
 def entropy(p: FloatArray) -> FloatArray:
     """Return the entropy of each row in nats, `(n,)`."""
     summed: FloatArray = -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1)
@@ -58,6 +71,6 @@ def entropy(p: FloatArray) -> FloatArray:
 def divergence(p: FloatArray, q: FloatArray) -> FloatArray:
     """Return KL(p || q) of each row in nats, `(n,)`; infinite where p does what q never does."""
     with np.errstate(divide="ignore"):
-        ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
-    summed: FloatArray = (p * np.log(ratio)).sum(axis=1)
+        apart = np.log(np.where(p > 0, p, 1.0)) - np.log(np.where(p > 0, q, 1.0))  # p / q may be beyond every float
+    summed: FloatArray = (p * apart).sum(axis=1)
     return summed

@@ -90,19 +90,25 @@ def build_task(task: Task | TaskFactory | str, **task_kwargs: Any) -> Task:
 
     Raises:
         TypeError: the factory has no such argument; the message suggests the nearest one.
+        InvalidSetting: that is no factory, or it made no Task.
     """
     factory = load_factory(task) if isinstance(task, str) else task
     if isinstance(factory, Task):  # a module may also hold a finished one
         if task_kwargs:
             raise TypeError(f"a finished Task takes no arguments; got {sorted(task_kwargs)}. Give them to its factory.")
         return factory
+    if not callable(factory):
+        raise InvalidSetting(f"{task!r} is no Task, no factory of one and no id. Give one of these.")
     known = inspect.signature(factory).parameters
     for name in task_kwargs:
         if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise TypeError(f"{task} has no argument {name!r}. {hint}Known: {', '.join(known)}.")
-    return factory(**task_kwargs)
+    made = factory(**task_kwargs)
+    if not isinstance(made, Task):
+        raise InvalidSetting(f"{task!r} made {made!r}, which is no Task. Let the factory return textgym.Task(...).")
+    return made
 
 
 def load_factory(task: str) -> TaskFactory:

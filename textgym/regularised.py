@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from textgym.arrays import FloatArray
-from textgym.errors import InvalidSetting
-from textgym.frontier import END, Level
+from textgym.errors import InvalidSetting, is_finite
+from textgym.frontier import Level
 from textgym.policies import Policy, divergence, within
 
 
@@ -50,9 +50,7 @@ class RegularisedSolution:
         masses = []
         for level, chosen in zip(self.levels, self.policy):
             masses.append(mass)
-            onward = level.following > END
-            many = int(level.following.max(initial=END)) + 1
-            mass = np.bincount(level.following[onward], (mass[:, None] * chosen)[onward], many).astype(np.float64)
+            mass = level.passed_on(mass[:, None] * chosen)
         return tuple(masses)
 
     @property
@@ -84,14 +82,13 @@ def regularise(
     Raises:
         InvalidSetting: the coefficient is not above 0; the reference gave no probabilities.
     """
-    if not kl_coefficient > 0 or not np.isfinite(kl_coefficient):
+    if not is_finite(kl_coefficient) or kl_coefficient <= 0:
         raise InvalidSetting(f"kl_coefficient={kl_coefficient!r} must be a number above 0; solve() without it is 0.")
     beta, after = float(kl_coefficient), np.zeros(0)
     found: list[tuple[FloatArray, ...]] = []
     for level in levels[::-1]:
         near = within(reference, level.episodes.tokens, level.allowed)
-        q = level.rewards + gamma * np.append(after, 0.0)[np.maximum(level.following, END)]
-        q = np.where(level.allowed, q, -np.inf)
+        q = np.where(level.allowed, level.backed(gamma, after), -np.inf)
         with np.errstate(divide="ignore"):  # the logarithm of what the reference never does
             scores = np.log(near) + q / beta
         most = scores.max(axis=1, keepdims=True)

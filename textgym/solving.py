@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +12,8 @@ import numpy as np
 
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting
-from textgym.frontier import BARRED, END, Level, levels
+from textgym.errors import InvalidSetting, require_positive, require_share
+from textgym.frontier import Level, levels
 from textgym.policies import Policy
 from textgym.registration import build_task, load_task
 from textgym.regularised import RegularisedSolution, regularise
@@ -69,8 +70,7 @@ class Solution:
         for depth in range(len(self.levels) - 1, -1, -1):
             level = self.levels[depth]
             best = level.allowed if depth and self.gamma == 0 else self.policy[depth]  # what comes later pays nothing
-            ways = np.append(after, 1)[np.maximum(level.following, END)]  # an end, the last, is one way
-            after = np.where(best, ways, 0).sum(axis=1).astype(object)
+            after = np.where(best, level.onward(after, ended=1), 0).sum(axis=1).astype(object)
         return after
 
 
@@ -131,12 +131,15 @@ def solve(
     Raises:
         InvalidSetting: there are more; the prompts cannot be listed; gamma is no number from 0 to 1; prompts
             that look alike have different targets, so that what is best cannot be known from what is seen.
+        InvalidPrompt: one of `prompts` does not fit the task.
+        InvalidSize: a limit that is no positive integer.
 
     Example:
         >>> solve("TextGen-v0").optimal_return
         3.0
     """
-    check_discount(gamma)
+    require_share(gamma=gamma)
+    require_positive(limit=limit)
     task = resolved(task, **task_kwargs)
     drawn, probabilities = support(task, prompts)
     merge = kl_coefficient is None or reference is None or getattr(reference, "depends_on_key", False)
@@ -147,17 +150,10 @@ def solve(
         raise InvalidSetting("reference= means something with kl_coefficient= alone: how much to stay near to it.")
     values, after = [], np.zeros(0)
     for level in found[::-1]:
-        q = level.rewards + gamma * np.append(after, 0.0)[np.maximum(level.following, END)]  # END is the last
-        q[level.following == BARRED] = -np.inf
+        q = np.where(level.allowed, level.backed(gamma, after), -np.inf)
         values.append(q)
         after = q.max(axis=1)
     return Solution(tuple(found), tuple(values[::-1]), gamma, probabilities)
-
-
-def check_discount(gamma: float) -> None:
-    """Raise `InvalidSetting` for what is no discount."""
-    if not 0 <= gamma <= 1:
-        raise InvalidSetting(f"gamma={gamma!r} is no number from 0 to 1.")
 
 
 def resolved(task: Task | Callable[..., Task] | str, **task_kwargs: Any) -> Task:
@@ -168,9 +164,7 @@ def resolved(task: Task | Callable[..., Task] | str, **task_kwargs: Any) -> Task
 def support(task: Task, prompts: Sequence[Prompt] | None) -> tuple[Sequence[Prompt], FloatArray]:
     """Return prompts and their probabilities, `(k,)`."""
     if prompts is not None:
-        if not len(prompts):
-            raise InvalidSetting("prompts=[] is no prompt at all. Give some, or leave it out for all.")
-        drawn: Sequence[Prompt] = list(prompts)
+        drawn: Sequence[Prompt] = _fitting(task, prompts)
         probabilities = np.full(len(drawn), 1 / len(drawn))
     elif hasattr(task.prompts, "support"):
         drawn, probabilities = task.prompts.support()
@@ -188,3 +182,17 @@ def support(task: Task, prompts: Sequence[Prompt] | None) -> tuple[Sequence[Prom
                 "known from what is seen. Show the target in the prompt, or give the prompts of one target."
             )
     return drawn, probabilities
+
+
+def _fitting(task: Task, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Return the prompts that were given, or say what is wrong with them."""
+    listed = isinstance(prompts, Sequence) and not isinstance(prompts, Prompt)
+    if not listed or not all(isinstance(prompt, Prompt) for prompt in prompts):
+        raise InvalidSetting(
+            f"prompts={reprlib.repr(prompts)} is no list of prompts. Give [Prompt(tokens, target), ...], such as some "
+            "of those that the generator's support() lists."
+        )
+    if not prompts:
+        raise InvalidSetting("prompts=[] is no prompt at all. Give some, or leave it out for all.")
+    task.blank(len(prompts)).begin(..., prompts)
+    return list(prompts)

@@ -12,7 +12,7 @@ import numpy as np
 from textgym.arrays import Array, BoolArray, FloatArray, IntArray
 from textgym.ends import Predicate, wrote_eos
 from textgym.episodes import Episodes, Prompt, Rows
-from textgym.errors import InvalidReward, InvalidSetting, require_positive
+from textgym.errors import MOST_TOKENS, InvalidReward, InvalidSetting, InvalidSize, require_tokens
 from textgym.vocabulary import Vocabulary
 
 
@@ -72,7 +72,7 @@ class Task:
         mean_reward: the expected reward, where `reward` depends on `Episodes.seed`; for exact solutions.
 
     Raises:
-        InvalidSize: a horizon that is no positive integer.
+        InvalidSize: a horizon that is no positive integer; prompt and completion of more than a million tokens.
         InvalidSetting: a horizon that cannot hold the longest target.
     """
 
@@ -87,7 +87,12 @@ class Task:
     mean_reward: Reward | None = None
 
     def __post_init__(self) -> None:
-        require_positive(horizon=self.horizon)
+        require_tokens(horizon=self.horizon)
+        if self.prompts.max_length + self.horizon > MOST_TOKENS:
+            raise InvalidSize(
+                f"prompts of up to {self.prompts.max_length:,} tokens and horizon={self.horizon:,} are more than the "
+                f"{MOST_TOKENS:,} tokens that a text may have. Give shorter prompts or a shorter horizon."
+            )
         if self.prompts.max_target > self.horizon:
             raise InvalidSetting(
                 f"horizon={self.horizon} is shorter than the longest target, {self.prompts.max_target} tokens with "

@@ -319,7 +319,7 @@ def test_what_has_no_gradient_is_refused(name: str) -> None:
     ("told", "match"),
     [
         ({"gamma": 1.5}, "gamma=1.5 is no number from 0 to 1"),
-        ({"tolerance": -0.1}, "tolerance=-0.1 is no probability"),
+        ({"tolerance": -0.1}, "tolerance=-0.1 is no number from 0 to 1"),
         ({"kl_coefficient": math.nan}, "kl_coefficient=nan is no number of at least 0"),
         ({"kl_coefficient": -1.0}, "kl_coefficient=-1.0 is no number of at least 0"),
         ({"kl_coefficient": "much"}, "kl_coefficient='much' is no number of at least 0"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from textgym.arrays import FloatArray
 from textgym.episodes import Prompt
-from textgym.errors import Names, require_between, require_positive
+from textgym.errors import Names, require_between, require_tokens
 from textgym.prompts.listed import require_listable
 from textgym.rewards import REWARDS, key_of
 from textgym.task import Task
@@ -56,7 +56,7 @@ def arithmetic(digits: int = 2, base: int = 10, order: str = "forward", reward: 
     ## Version history
     v0: initial version.
     """
-    require_positive(digits=digits)
+    require_tokens(digits=digits)
     require_between(2, 10, base=base)
     vocabulary = Vocabulary(tuple("0123456789"[:base]), symbols=("+", "="), eos="$")
     paid = REWARDS[reward]

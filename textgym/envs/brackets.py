@@ -11,7 +11,7 @@ import numpy as np
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.ends import wrote_eos
 from textgym.episodes import Episodes, Prompt
-from textgym.errors import InvalidSetting, require_between, require_flag, require_positive
+from textgym.errors import InvalidSetting, require_between, require_flag, require_tokens
 from textgym.prompts import ListedPrompts
 from textgym.task import Task
 from textgym.vocabulary import Vocabulary
@@ -60,9 +60,9 @@ def brackets(kinds: int = 2, max_prompt: int = 4, horizon: int | None = None, ma
     v0: initial version.
     """
     require_between(1, len(PAIRS), kinds=kinds)
-    require_positive(max_prompt=max_prompt)
+    require_tokens(max_prompt=max_prompt)
     horizon = max_prompt + 3 if horizon is None else horizon
-    require_positive(horizon=horizon)
+    require_tokens(horizon=horizon)
     require_flag(mask=mask)
     if (max_prompt + horizon + 1) * math.log2(kinds) >= 63:
         raise InvalidSetting(

@@ -6,7 +6,7 @@ import numpy as np
 
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Episodes, Prompt
-from textgym.errors import InvalidSetting
+from textgym.errors import require_flag
 from textgym.prompts import ListedPrompts
 from textgym.task import Task
 from textgym.vocabulary import Vocabulary
@@ -57,8 +57,7 @@ def dates(mask: bool = True) -> Task:
     ## Version history
     v0: initial version.
     """
-    if not isinstance(mask, (bool, np.bool_)):
-        raise InvalidSetting(f"mask={mask!r} is neither True nor False.")
+    require_flag(mask=mask)
     vocabulary = Vocabulary.from_characters(CHARACTERS)
     prompt = Prompt(np.zeros(0, np.int32), vocabulary.encode("2000-02-29"))
     return Task(

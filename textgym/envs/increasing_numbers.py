@@ -6,7 +6,7 @@ import numpy as np
 
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Episodes, Prompt
-from textgym.errors import InvalidSetting, require_positive
+from textgym.errors import InvalidSetting, require_tokens
 from textgym.prompts import ListedPrompts
 from textgym.task import Task
 from textgym.vocabulary import Vocabulary
@@ -45,7 +45,7 @@ def increasing_numbers(largest: int = 9, horizon: int = 6) -> Task:
     ## Version history
     v0: initial version.
     """
-    require_positive(largest=largest, horizon=horizon)
+    require_tokens(largest=largest, horizon=horizon)
     if horizon > largest + 1:
         raise InvalidSetting(
             f"horizon={horizon} is more than the {largest + 1} numbers from 0 to {largest} that can stand in order. "

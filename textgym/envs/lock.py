@@ -6,7 +6,7 @@ import numpy as np
 
 from textgym.ends import wrote_eos, wrote_error
 from textgym.episodes import Prompt
-from textgym.errors import require_flag, require_letters, require_natural, require_positive
+from textgym.errors import require_flag, require_letters, require_natural, require_tokens
 from textgym.prompts import ListedPrompts
 from textgym.rewards import exact_match, key_of
 from textgym.task import Task
@@ -49,7 +49,7 @@ def lock(alphabet: str = "0123456789", length: int = 3, code: int = 0, end_on_er
     v0: initial version.
     """
     require_letters(alphabet=alphabet)
-    require_positive(length=length)
+    require_tokens(length=length)
     require_natural(code=code)
     require_flag(end_on_error=end_on_error)
     vocabulary = Vocabulary(tuple(alphabet))

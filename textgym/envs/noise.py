@@ -9,7 +9,7 @@ from textgym.arrays import FloatArray
 from textgym.chance import gaussian
 from textgym.envs.text_gen import text_gen
 from textgym.episodes import Episodes
-from textgym.errors import InvalidSetting, is_finite
+from textgym.errors import LARGEST_REWARD, InvalidSetting, is_payable
 from textgym.prompts import ListedPrompts, SeededPrompts
 from textgym.rewards import right_share
 from textgym.task import Task
@@ -49,13 +49,13 @@ def noise(
     - `noise`: the deviation of a reward; 0 for none.
 
     Raises `InvalidTarget` (empty, or not writable with the alphabet), `InvalidVocabulary` (duplicate tokens),
-    `InvalidSetting` (a deviation that is negative or not finite).
+    `InvalidSetting` (a deviation that is negative, or above 1e30).
 
     ## Version history
     v0: initial version.
     """
-    if not is_finite(noise) or noise < 0:
-        raise InvalidSetting(f"noise={noise!r} is no deviation. Give a finite number of at least 0.")
+    if not is_payable(noise) or noise < 0:
+        raise InvalidSetting(f"noise={noise!r} is no deviation. Give a number from 0 to {LARGEST_REWARD:g}.")
     task = text_gen(target, alphabet)
     listed = task.prompts
     assert isinstance(listed, ListedPrompts)

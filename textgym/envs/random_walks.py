@@ -11,7 +11,15 @@ import numpy as np
 
 from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.episodes import Episodes, Prompt
-from textgym.errors import InvalidSetting, InvalidSize, is_finite, require_positive
+from textgym.errors import (
+    InvalidSetting,
+    InvalidSize,
+    is_finite,
+    require_between,
+    require_flag,
+    require_positive,
+    require_tokens,
+)
 from textgym.prompts import ListedPrompts
 from textgym.task import Task
 from textgym.vocabulary import Vocabulary
@@ -63,8 +71,14 @@ def random_walks(
     ## Version history
     v0: initial version.
     """
-    require_positive(nodes=nodes, max_length=max_length)
-    _check(nodes, edge_probability, graph_seed, mask)
+    require_positive(nodes=nodes)
+    require_tokens(max_length=max_length)
+    require_between(0, 2**32 - 1, graph_seed=graph_seed)
+    require_flag(mask=mask)
+    if not 2 <= nodes <= 26:
+        raise InvalidSize(f"nodes={nodes} are not from 2 to 26: a goal and a start, and one letter each.")
+    if not is_finite(edge_probability) or not 0 < edge_probability <= 1:
+        raise InvalidSetting(f"edge_probability={edge_probability!r} is no probability above 0. Give 0.1, or up to 1.")
     walk = Walk(random_graph(nodes, edge_probability, graph_seed), max_length)
     vocabulary = Vocabulary.from_characters(string.ascii_lowercase[:nodes])
     prompts = tuple(_prompts(walk))
@@ -83,17 +97,6 @@ def random_walks(
         mask=Edges(walk) if mask else None,
         state_key=standing,
     )
-
-
-def _check(nodes: int, edge_probability: float, graph_seed: int, mask: bool) -> None:
-    if not 2 <= nodes <= 26:
-        raise InvalidSize(f"nodes={nodes} are not from 2 to 26: a goal and a start, and one letter each.")
-    if not is_finite(edge_probability) or not 0 < edge_probability <= 1:
-        raise InvalidSetting(f"edge_probability={edge_probability!r} is no probability above 0. Give 0.1, or up to 1.")
-    if isinstance(graph_seed, bool) or not isinstance(graph_seed, (int, np.integer)) or not 0 <= graph_seed < 2**32:
-        raise InvalidSetting(f"graph_seed={graph_seed!r} is no seed. Give an integer from 0 to 2**32 - 1.")
-    if not isinstance(mask, (bool, np.bool_)):
-        raise InvalidSetting(f"mask={mask!r} is neither True nor False.")
 
 
 def random_graph(nodes: int, edge_probability: float, seed: int) -> BoolArray:

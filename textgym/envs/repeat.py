@@ -9,7 +9,7 @@ import numpy as np
 
 from textgym.arrays import FloatArray, IntArray
 from textgym.episodes import Episodes, Prompt
-from textgym.errors import InvalidSetting, InvalidVocabulary, is_finite, require_positive
+from textgym.errors import LARGEST_REWARD, InvalidSetting, InvalidVocabulary, is_payable, require_tokens
 from textgym.prompts import ListedPrompts
 from textgym.task import Task
 from textgym.vocabulary import Vocabulary
@@ -52,13 +52,13 @@ def repeat(words: Mapping[str, float] | None = None, horizon: int = 6) -> Task:
     - `horizon`: how many words are written.
 
     Raises `InvalidVocabulary` (no words, a word that is empty or holds a blank), `InvalidSetting` (a value that is
-    negative or not finite, a sum of values that is 0 or infinite), `InvalidSize`.
+    negative, or above 1e30, a sum of values that is 0), `InvalidSize`.
 
     ## Version history
     v0: initial version.
     """
     values = _checked_words(WORDS if words is None else words)
-    require_positive(horizon=horizon)
+    require_tokens(horizon=horizon)
     empty = np.zeros(0, np.int32)
     worth = tuple(values.values())
     return Task(
@@ -80,13 +80,12 @@ def _checked_words(words: Mapping[str, float]) -> dict[str, float]:
     for word, value in words.items():
         if not isinstance(word, str) or word.split() != [word]:
             raise InvalidVocabulary(f"words has {word!r}, which is no word. Give strings without blanks.")
-        if not is_finite(value) or value < 0:
-            raise InvalidSetting(f"words gives {word!r} the value {value!r}. Give a finite number of at least 0.")
-    if not 0 < sum(words.values()) < float("inf"):
-        raise InvalidSetting(
-            f"words={dict(words)!r} has values that add up to {sum(words.values())}: nothing, or more than can be "
-            "counted. Give at least one above 0, and none near the largest float."
-        )
+        if not is_payable(value) or value < 0:
+            raise InvalidSetting(
+                f"words gives {word!r} the value {value!r}. Give a number from 0 to {LARGEST_REWARD:g}."
+            )
+    if not any(words.values()):
+        raise InvalidSetting(f"words={dict(words)!r} has values that add up to 0. Give at least one above 0.")
     return {word: float(value) for word, value in words.items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from textgym.arrays import FloatArray
 from textgym.envs.text_gen import text_gen
 from textgym.episodes import Episodes
-from textgym.errors import InvalidSetting, is_finite
+from textgym.errors import LARGEST_REWARD, InvalidSetting, is_payable
 from textgym.rewards import right_share
 from textgym.task import Task
 
@@ -46,13 +46,13 @@ def scale(
     - `factor`: what rewards are multiplied by.
 
     Raises `InvalidTarget` (empty, or not writable with the alphabet), `InvalidVocabulary` (duplicate tokens),
-    `InvalidSetting` (a factor that is not positive or not finite).
+    `InvalidSetting` (a factor that is not positive, or above 1e30).
 
     ## Version history
     v0: initial version.
     """
-    if not is_finite(factor) or factor <= 0:
-        raise InvalidSetting(f"factor={factor!r} scales no reward. Give a finite number above 0.")
+    if not is_payable(factor) or factor <= 0:
+        raise InvalidSetting(f"factor={factor!r} scales no reward. Give a number above 0, {LARGEST_REWARD:g} at most.")
     return replace(text_gen(target, alphabet), reward=Scaled(float(factor)))
 
 

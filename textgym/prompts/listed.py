@@ -11,7 +11,7 @@ import numpy as np
 
 from textgym.arrays import BoolArray, FloatArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, require_natural, require_share
 
 MOST_LISTED = 1_000_000  # prompts; each takes some 300 bytes and a microsecond or two
 
@@ -35,7 +35,11 @@ class ListedPrompts:
         given = self.probabilities
         if not self.prompts:
             raise InvalidSetting("a list of prompts needs at least one; got none.")
-        if given is not None and (len(given) != len(self.prompts) or min(given) < 0 or abs(sum(given) - 1) > 1e-9):
+        if given is None:
+            return
+        for one in given:
+            require_share(probability=one)
+        if len(given) != len(self.prompts) or abs(sum(given) - 1) > 1e-9:
             raise InvalidSetting(
                 f"{len(given)} probabilities that sum to {sum(given):g} for {len(self.prompts)} prompts. Give one for "
                 "each, none below 0, that sum to 1."
@@ -90,8 +94,11 @@ def split(
         seed: of the split.
 
     Raises:
-        InvalidSetting: a part would have no prompt.
+        InvalidSetting: a part would have no prompt, or none of any probability; a share that is no number from 0 to 1,
+            a seed that is no integer of at least 0.
     """
+    require_share(share=share)
+    require_natural(seed=seed)
     rng = np.random.default_rng(seed)
     lengths = np.array([len(prompt.tokens) for prompt in prompts])
     held = np.zeros(len(prompts), np.bool_)
@@ -107,6 +114,8 @@ def split(
 def _part(prompts: Sequence[Prompt], probabilities: FloatArray, which: BoolArray) -> ListedPrompts:
     chosen = np.flatnonzero(which).tolist()
     kept = probabilities[chosen]
+    if not kept.sum() > 0:
+        raise InvalidSetting(f"all {len(chosen)} prompts of a part have probability 0. Give another share or seed.")
     return ListedPrompts(tuple(prompts[i] for i in chosen), tuple((kept / kept.sum()).tolist()))
 
 

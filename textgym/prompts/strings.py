@@ -10,7 +10,7 @@ import numpy as np
 
 from textgym.arrays import FloatArray, IntArray
 from textgym.episodes import Prompt
-from textgym.errors import InvalidSetting, InvalidVocabulary, require_positive
+from textgym.errors import InvalidSetting, InvalidVocabulary, require_tokens
 from textgym.prompts.listed import require_listable
 from textgym.vocabulary import Vocabulary
 
@@ -40,7 +40,7 @@ class RandomStrings:
     def __post_init__(self) -> None:
         if self.vocabulary.tokens == (self.vocabulary.eos,):
             raise InvalidVocabulary(f"a vocabulary of the end token {self.vocabulary.eos!r} alone has no letters.")
-        require_positive(min_length=self.min_length, max_length=self.max_length)
+        require_tokens(min_length=self.min_length, max_length=self.max_length)
         if self.min_length > self.max_length:
             raise InvalidSetting(
                 f"min_length={self.min_length} is above max_length={self.max_length}. Give at most {self.max_length}."
