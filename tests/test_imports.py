@@ -44,7 +44,8 @@ BELOW = {
     "solving": "registration rollouts regularised",
     "agreement": "",
     "merging": "rollouts agreement frontier",
-    "checking": "vector_env solving merging",
+    "earning": "solving merging",
+    "checking": "vector_env earning",
     "wrappers": "vocabulary",
 }
 

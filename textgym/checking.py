@@ -21,18 +21,15 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from textgym.agreement import LawBroken, agree
 from textgym.arrays import Array
+from textgym.earning import target_earns_most
 from textgym.env import TextGenEnv
 from textgym.episodes import Episodes
 from textgym.errors import InvalidSetting
-from textgym.frontier import paid_on_average
 from textgym.merging import equal_keys_agree
 from textgym.registration import ENTRY_POINT, build_task, env_ids, load_task
-from textgym.rollouts import likely_actions, random_return, rollout, write_random, write_target
-from textgym.solving import solve
+from textgym.rollouts import likely_actions, write_random
 from textgym.task import Task
 from textgym.vector_env import TextGenVectorEnv
-
-PROMPTS, PAIRS = 40, 1_000_000  # of which optima are computed; (state, action) pairs that this may take
 
 
 @dataclass(frozen=True)
@@ -162,37 +159,6 @@ def _write(env: TextGenEnv | TextGenVectorEnv, task: Task, rng: np.random.Genera
     if isinstance(env, TextGenVectorEnv):
         return env.step(actions)
     return env.reset() if env.episodes.finished.item() else env.step(actions[0])
-
-
-def target_earns_most(case: Case) -> None:
-    """Writing the target earns the optimum of its prompt; where no optimum is known, at least what chance earns."""
-    if not case.task.prompts.max_target:
-        return
-    task = paid_on_average(case.task)
-    prompts = task.draw([np.random.default_rng(case.seed)] * PROMPTS)
-    try:
-        best = solve(task, prompts=prompts, limit=PAIRS).values[0]
-    except InvalidSetting:  # too many states, or targets that the prompts do not show
-        return _target_earns_more_than_chance(case)
-    returns, _ = rollout(task, write_target, PROMPTS, case.seed)
-    if (wrong := np.flatnonzero(returns < best - 1e-6 * np.maximum(1, np.abs(best)))).size:
-        row = int(wrong[0])
-        target = task.vocabulary.decode(prompts[row].target)
-        raise LawBroken(
-            f"target_earns_most: writing the target {target!r} earns {returns[row]:.4g}, the best completion of its "
-            f"prompt {best[row]:.4g}. Either the prompts' target is not a best completion, or the reward does not "
-            "want it."
-        )
-
-
-def _target_earns_more_than_chance(case: Case) -> None:
-    returns, _ = rollout(case.task, write_target, 200, case.seed)
-    mean, error = random_return(case.task, seed=case.seed)
-    if returns.mean() < mean - 3 * error - 1e-9:
-        raise LawBroken(
-            f"target_earns_most: writing the target earns {returns.mean():.4g}, random writing {mean:.4g} ± "
-            f"{error:.2g}. Either the prompts' target is not a best completion, or the reward does not want it."
-        )
 
 
 def rows_are_independent(case: Case) -> None:
