@@ -100,7 +100,7 @@ EXPERIMENTS: Names[Experiment] = Names(
     sort=Experiment(
         "generalisation",
         "TextGym/Sort-v0",
-        "sort letters that were never seen together",
+        "sort texts that were never seen",
         ({"alphabet": "abcd", "max_length": 3},),
         steps=20_000,
         held_out=0.5,
@@ -108,7 +108,7 @@ EXPERIMENTS: Names[Experiment] = Names(
     arithmetic=Experiment(
         "generalisation",
         "TextGym/Arithmetic-v0",
-        "add digits that were never added",
+        "answer sums that were never asked",
         ({"digits": 1},),
         steps=20_000,
         held_out=0.5,
