@@ -45,14 +45,17 @@ class AgentPolicy:
     takes_masks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        agent = self.agent
-        known = hasattr(agent, "action_probabilities") or network_of(agent) is not None
-        if not known and not (self.deterministic and hasattr(agent, "predict")):
+        if not self.says_all and not (self.deterministic and hasattr(self.agent, "predict")):
             raise InvalidSetting(
-                f"{type(agent).__name__} does not say how likely its actions are. Give it a method "
+                f"{type(self.agent).__name__} does not say how likely its actions are. Give it a method "
                 "action_probabilities(observations, action_masks, deterministic) -> (n, size), or ask for what it does "
                 "with deterministic=True."
             )
+
+    @property
+    def says_all(self) -> bool:
+        """Whether the agent says how likely its actions are; else all that is known is what `predict` does."""
+        return hasattr(self.agent, "action_probabilities") or network_of(self.agent) is not None
 
     def __call__(self, observations: IntArray, action_masks: BoolArray) -> FloatArray:
         """Return probabilities `(n, size)` float64 of actions after `observations`, `(n, width)`, within the masks."""

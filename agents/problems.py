@@ -53,7 +53,10 @@ class Problem:
     kl_coefficient: float
 
     def score(self, objective: float) -> float:
-        """Return 0 for what uniform writing reaches, 1 for the optimum; below 0 and never above 1."""
+        """Return 0 for what uniform writing reaches, 1 for the optimum; below 0 what is worse than uniform writing.
+
+        It is above 1 for no policy, but the mean of samples may be, by chance.
+        """
         return (objective - self.random) / (self.optimal - self.random)
 
 
@@ -117,7 +120,8 @@ class Worth:
 def worth(agent: Any, problem: Problem, deterministic: bool) -> Worth:
     """Return what an agent reaches on what is asked: exactly where it says how likely its actions are.
 
-    Of a policy that samples among more texts than can be followed it is bounds, or the mean of samples.
+    Of a policy that samples among more texts than can be followed it is bounds, or the mean of samples; of an agent
+    whose `predict` is no function of the text within the mask, the mean of samples.
     """
     try:
         policy = AgentPolicy(agent, deterministic)
@@ -126,13 +130,18 @@ def worth(agent: Any, problem: Problem, deterministic: bool) -> Worth:
     asked = problem.asked
     prompts = len(support(asked, None)[0])
     few = deterministic or prompts * float(asked.size) ** asked.horizon <= TEXTS
-    found = evaluate_policy(
-        asked,
-        policy,
-        reference=UNIFORM if problem.kl_coefficient else None,
-        tolerance=0.0 if few else TOLERANCE,
-        limit=(prompts + TEXTS) * asked.size,
-    )
+    try:
+        found = evaluate_policy(
+            asked,
+            policy,
+            reference=UNIFORM if problem.kl_coefficient else None,
+            tolerance=0.0 if few else TOLERANCE,
+            limit=(prompts + TEXTS) * asked.size,
+        )
+    except InvalidSetting:
+        if policy.says_all:
+            raise
+        return _sampled(agent, problem, deterministic)  # it remembers, or does what the mask leaves out
     success = None if np.isnan(found.success_probability) else found.success_probability
     if found.upper - found.lower > WIDE * (problem.optimal - problem.random):
         return _drawn(policy, problem)
