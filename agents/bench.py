@@ -1,50 +1,37 @@
-"""Running the suite: one record a run, kept as a line of JSON, resumed after interruption, and run again one by one."""
+"""Running the suite: one record a run, kept at once, gone on with after interruption, and run again one by one."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import multiprocessing
+import os
+import re
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from textgym.arrays import FloatArray, IntArray
-from textgym.errors import InvalidSetting
+from textgym.errors import require_positive
 
 from .about import versions
 from .making import make_vec_env
-from .problems import problem, worth
+from .problems import Problem, problem, worth
+from .results import FIGURES, Job, Record, add, begin, job_of, key_of, line_of, read, require_current
 from .suite import EXPERIMENTS, QUICK
 from .table import load_agent, make
 
 POINTS = 20  # of a learning curve
-FIGURES = ("random", "optimal", "random_return", "optimal_return")  # of a problem, that a record holds
-
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of the suite: an agent, with its defaults, on one setting of an experiment, with one seed."""
-
-    experiment: str
-    setting: int
-    agent: str
-    seed: int
-    steps: int
-
-    @property
-    def key(self) -> str:
-        """Return what tells it from every other one, as text."""
-        return json.dumps(asdict(self), sort_keys=True)
 
 
 def jobs(
@@ -60,7 +47,9 @@ def jobs(
 
     Raises:
         UnknownName, InvalidSetting: no such agent or experiment.
+        InvalidSize: `seeds` is no positive integer.
     """
+    require_positive(seeds=seeds)
     for agent in agents:
         load_agent(agent)
     found = []
@@ -80,23 +69,30 @@ def run(job: Job) -> Record:
         `regret` over the training episodes, `episodes`, a `curve` of the mean returns of those,
         `seconds` and `versions`. With `error`, the score is None.
     """
-    experiment = EXPERIMENTS[job.experiment]
-    asked = problem(job.experiment, settings := experiment.settings[job.setting])
-    env = Remembered(make_vec_env(asked.learned, experiment.n_envs, seed=job.seed))
+    asked = problem(job.experiment, settings := EXPERIMENTS[job.experiment].settings[job.setting])
     figures = {name: getattr(asked, name) for name in FIGURES}
     record: Record = {**asdict(job), "settings": settings, **figures, "versions": versions()}
-    start = time.perf_counter()
+    set_random_seed(job.seed)  # for an agent that seeds nothing itself: a run must not depend on those before it
     try:
-        agent = _made(job, env)
-        agent.learn(job.steps)
-        seconds = time.perf_counter() - start
-        greedy, sampled = (worth(agent, asked, deterministic) for deterministic in (True, False))
-    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        return {**record, "error": f"{type(error).__name__}: {error}", "score": None}
+        found = {**record, **_learned(job, asked)}
+        line_of(found)
+    except (Exception, SystemExit) as error:  # whatever an agent does, the others are run
+        words = re.sub(" at 0x[0-9a-f]+", "", f"{type(error).__name__}: {error}")  # an address is another every time
+        return {**record, "error": words, "score": None}
+    return found
+
+
+def _learned(job: Job, asked: Problem) -> Record:
+    """Return what an agent is worth that has learned, and what that cost."""
+    env = Remembered(make_vec_env(asked.learned, EXPERIMENTS[job.experiment].n_envs, seed=job.seed))
+    start = time.perf_counter()
+    agent = _made(job, env)
+    agent.learn(job.steps)
+    seconds = time.perf_counter() - start
+    greedy, sampled = (worth(agent, asked, deterministic) for deterministic in (True, False))
     scored = sampled if asked.kl_coefficient else greedy
     returns = np.array(env.returns)
     return {
-        **record,
         "score": asked.score(scored.middle),
         "sampled_score": asked.score(sampled.middle),
         "greedy": asdict(greedy),
@@ -153,25 +149,27 @@ def bench(
 
     Args:
         wanted: the jobs.
-        path: JSON lines; a last line that was cut by an interruption is taken off.
+        path: the file of results; a last line that was cut by an interruption is taken off.
         processes: how many run side by side, each on one thread.
         note: called after each run with its record, how many are done, and how many there are.
 
     Raises:
-        InvalidSetting: the file holds something else.
+        InvalidSetting: the file holds something else, or what another version of the suite asked.
+        InvalidSize: `processes` is no positive integer.
+        ChildProcessError: a process ended in the middle of a run.
     """
+    require_positive(processes=processes)
     path, todo = Path(path), {job.key: job for job in wanted}
     order = list(todo)
-    done = {key_of(record): record for record in read(path)}
-    missing = [job for key, job in todo.items() if key not in done]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        for record in _each(missing, processes):
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            file.flush()
-            done[key_of(record)] = record
-            if note is not None:
-                note(record, sum(key in done for key in order), len(order))
+    done = {key: record for record in read(path) if (key := key_of(record)) in todo}
+    for record in done.values():
+        require_current(record)
+    begin(path)
+    for record in _each([job for key, job in todo.items() if key not in done], processes):
+        add(path, record)
+        done[key_of(record)] = record
+        if note is not None:
+            note(record, len(done), len(order))
     return [done[key] for key in order]
 
 
@@ -183,13 +181,31 @@ def _each(todo: Sequence[Job], processes: int) -> Iterator[Record]:
         yield from map(run, todo)
         return
     spawn = multiprocessing.get_context("spawn")  # torch does not survive a fork
-    with ProcessPoolExecutor(processes, spawn, _one_thread) as pool:
+    with ProcessPoolExecutor(processes, spawn, _begin_worker) as pool:
         futures = [pool.submit(run, job) for job in todo]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                "a process ended in the middle of a run: it was killed, perhaps for want of memory, or an agent ended "
+                "it. What came before is kept. --jobs 1 runs one after the other, and shows which it is."
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Make a process ready: one thread, and no life beyond that of the process that began it, even if it is killed."""
+    _one_thread()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(process: Any) -> None:
+    process.join()
+    os._exit(1)
 
 
 def _one_thread() -> None:
@@ -198,69 +214,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def key_of(record: Mapping[str, Any]) -> str:
-    """Return the key of the job that a record is of."""
-    return job_of(record).key
-
-
-def job_of(record: Mapping[str, Any]) -> Job:
-    """Return the job that a record is of.
-
-    Raises:
-        InvalidSetting: it is none.
-    """
-    try:
-        fields = {name: record[name] for name in Job.__dataclass_fields__}
-        job = Job(**fields)
-        right = all(isinstance(fields[name], str) for name in ("experiment", "agent"))
-        right &= all(type(fields[name]) is int and fields[name] >= 0 for name in ("setting", "seed", "steps"))
-        if not right or job.setting >= len(EXPERIMENTS[job.experiment].settings) or not job.steps:
-            raise ValueError(f"{fields} is no run of the suite")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidSetting(f"this is no record of the suite: {error}.") from error
-    return job
-
-
-def read(path: str | Path) -> list[Record]:
-    """Return the records of a file; none where there is no file. A cut last line is taken off the file.
-
-    Raises:
-        InvalidSetting: a line is no record.
-    """
-    path = Path(path)
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole, newline, cut = text.rpartition("\n")
-    if cut:
-        path.write_text(whole + newline, encoding="utf-8")
-    records = []
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("it is no object")
-            key_of(record)
-        except ValueError as error:
-            raise InvalidSetting(f"{path}, line {number}: {error}") from error
-        records.append(record)
-    return records
-
-
 def reproduce(record: Record) -> tuple[Record, list[str]]:
     """Run a record's job again; return the new record, and what differs from the old one, in words.
 
     Raises:
         InvalidSetting: the suite's experiment is another one now.
     """
-    job = job_of(record)
-    if record.get("settings") != (now := EXPERIMENTS[job.experiment].settings[job.setting]):
-        raise InvalidSetting(
-            f"{job.experiment}, setting {job.setting}, was {record.get('settings')} and is now {now}: "
-            "the record is of another version of the suite."
-        )
+    require_current(record)
     _one_thread()
-    again = run(job)
+    again = run(job_of(record))
     same = ("error", "score", "sampled_score", "greedy", "sampled", "regret", "episodes", "curve", *FIGURES)
     again_plain = json.loads(json.dumps(again))
     return again, [

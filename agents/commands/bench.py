@@ -33,15 +33,24 @@ def bench(
     from .. import scoring
 
     wanted = suite.jobs(_names(agents) or list(AGENTS), _names(experiments) or None, seeds, quick)
-    records = suite.bench(wanted, out, jobs or os.cpu_count() or 1, _note)
+    if plots is not None:  # what may be missing is missed before an hour of runs
+        import matplotlib  # noqa: F401
+
+        plots.mkdir(parents=True, exist_ok=True)
+    try:
+        records = suite.bench(wanted, out, jobs or os.cpu_count() or 1, _note)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. What is done is in {out}; the same command goes on from there.", flush=True)
+        raise typer.Exit(130) from None
     print(f"\n{scoring.markdown(records)}")
     if plots is not None:
         from .. import suite_plots
 
-        plots.mkdir(parents=True, exist_ok=True)
         suite_plots.radar(records).savefig(plots / "radar.svg")
         suite_plots.curves(records).savefig(plots / "curves.svg")
         print(f"\n{plots / 'radar.svg'}, {plots / 'curves.svg'}")
+    if failed := sum("error" in record for record in records):
+        print(f"\nRuns that failed, and count as 0: {failed}. To run them again, take their lines off {out}.")
     print(f"\nThe results are in {out}; textgym reproduce {out} runs them again.")
 
 

@@ -17,12 +17,13 @@ def reproduce(
     """Run results again and say which come out the same, to the last bit (same versions, same processor)."""
     from textgym.errors import InvalidSetting
 
-    from .. import bench
     from ..about import versions
+    from ..bench import reproduce as run_again
+    from ..results import read
 
     if not results.exists():
         raise FileNotFoundError(f"{results} is not there. `textgym bench --out {results}` writes it.")
-    records = dict(enumerate(bench.read(results), 1))
+    records = dict(enumerate(read(results), 1))
     for line in lines or []:
         if line not in records:
             raise InvalidSetting(f"{results} has lines 1 to {len(records)}; --line {line} is none of them.")
@@ -39,7 +40,7 @@ def reproduce(
         )
     others = 0
     for line, record in chosen.items():
-        _, differences = bench.reproduce(record)
+        _, differences = run_again(record)
         name = f"line {line}: {record['experiment']}, {record['agent']}, seed {record['seed']}"
         print(f"{name}: {'differs' if differences else 'the same'}", flush=True)
         for difference in differences:

@@ -69,8 +69,41 @@ class Uniform(Known):
 class Failing(Known):
     """Cannot learn."""
 
+    def __init__(self, env: Any, error: BaseException) -> None:
+        super().__init__(env)
+        self.error = error
+
     def learn(self, total_timesteps: int) -> Known:
-        raise ArithmeticError("parameters became NaN")
+        raise self.error
+
+
+class Nan(Known):
+    """Learns parameters that are no numbers."""
+
+    def action_probabilities(
+        self, observations: IntArray, action_masks: BoolArray, deterministic: bool = False
+    ) -> FloatArray:
+        return np.full(action_masks.shape, np.nan)
+
+
+class Remembering(Known):
+    """Is recurrent: its state counts the steps, and it writes their number."""
+
+    def predict(
+        self, observation: IntArray, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[IntArray, Any]:
+        count = np.zeros(len(observation), np.int64) if state is None else state
+        return count, count + 1
+
+
+class Chancy(Known):
+    """Samples from NumPy's global chance, which it never seeds."""
+
+    def predict(
+        self, observation: IntArray, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[IntArray, Any]:
+        size = self.env.action_space.n
+        return np.random.randint(1 if deterministic else size, size=len(observation)), None  # noqa: NPY002
 
 
 def optimal(env: Any) -> Optimal:
@@ -86,7 +119,35 @@ def uniform(env: Any, seed: int | None = None) -> Uniform:
 
 
 def failing(env: Any, **overrides: Any) -> Failing:
-    return Failing(env)
+    return Failing(env, ArithmeticError("parameters became NaN"))
+
+
+def missing(env: Any) -> Failing:
+    return Failing(env, KeyError("tokens"))
+
+
+def leaving(env: Any) -> Failing:
+    return Failing(env, SystemExit(3))
+
+
+def separated(env: Any) -> Failing:
+    return Failing(env, ValueError("one line\u2028another \ud800"))
+
+
+def object_named(env: Any) -> object:
+    return object()
+
+
+def no_number(env: Any) -> Nan:
+    return Nan(env)
+
+
+def remembering(env: Any) -> Remembering:
+    return Remembering(env)
+
+
+def chancy(env: Any) -> Chancy:
+    return Chancy(env)
 
 
 def silent(env: Any, **overrides: Any) -> Known:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from agents import AgentPolicy
-from agents.bench import Job, bench, jobs, read, reproduce, run
+from agents.bench import bench, jobs, reproduce, run
 from agents.commands.bench import bench as bench_command
 from agents.commands.reproduce import reproduce as reproduce_command
-from agents.problems import UNIFORM, _drawn, problem
+from agents.problems import UNIFORM, Worth, _drawn, problem
+from agents.results import Job, Record, line_of, read
 from agents.suite import CAPABILITIES, EXPERIMENTS, QUICK
 from textgym import env_ids, evaluate
 from textgym.arrays import BoolArray, FloatArray, IntArray
-from textgym.errors import InvalidSetting, UnknownName
+from textgym.errors import InvalidSetting, InvalidSize, UnknownName
 
 HERE = "suite_agents"
 EVERY = [(name, setting) for name, one in EXPERIMENTS.items() for setting in range(len(one.settings))]
@@ -107,9 +115,89 @@ def test_an_agent_that_says_nothing_of_itself_is_sampled() -> None:
     assert "does not say how likely its actions are" in refused["error"]
 
 
-def test_an_agent_that_fails_is_a_result() -> None:
-    found = run(job("word", "failing"))
-    assert (found["score"], found["error"]) == (None, "ArithmeticError: parameters became NaN")
+@pytest.mark.parametrize(
+    ("agent", "error"),
+    [
+        ("failing", "ArithmeticError: parameters became NaN"),
+        ("missing", "KeyError: 'tokens'"),
+        ("leaving", "SystemExit: 3"),
+        ("no_number", "InvalidSetting: the policy gave float64 of shape"),
+        ("object_named", f"InvalidSetting: agent '{HERE}:object_named' made <object object>, which has no method"),
+    ],
+)
+def test_an_agent_that_fails_is_a_result_and_the_others_are_run(tmp_path: Path, agent: str, error: str) -> None:
+    found, other = bench([job("word", agent), job("word", "silent")], tmp_path / "results.jsonl")
+    assert found["score"] is None
+    assert found["error"].startswith(error)
+    assert other["score"] == 0.0
+    assert reproduce(found)[1] == []  # no address of an object that is elsewhere the next time
+
+
+class Dying(ThreadPoolExecutor):
+    """A pool whose processes are killed."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def submit(self, *_: Any) -> Future[Any]:  # type: ignore[override]
+        killed: Future[Any] = Future()
+        killed.set_exception(BrokenProcessPool())
+        return killed
+
+
+def test_a_process_that_dies_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.bench.ProcessPoolExecutor", Dying)
+    with pytest.raises(ChildProcessError, match="--jobs 1 runs one after the other"):
+        bench([job("word", "silent", seed=seed) for seed in range(2)], tmp_path / "results.jsonl", processes=2)
+
+
+def test_an_agent_that_remembers_is_sampled_for_its_greedy_score_too() -> None:
+    found = run(job("word", "remembering"))  # 我, 爱, 你: the target, by counting
+    assert (found["greedy"]["how"], found["score"]) == ("sampled", 1.0)
+
+
+def test_greedy_writing_outside_the_mask_is_what_its_episodes_earn() -> None:
+    assert run(job("dates", "silent"))["greedy"]["how"] == "sampled"
+
+
+def test_a_record_does_not_depend_on_what_ran_before_it_in_the_same_process() -> None:
+    asked = job("word", "chancy")
+    first = run(asked)
+    run(Job("word", 0, "ppo", 1, 64))
+    assert {**run(asked), "seconds": 0} == {**first, "seconds": 0}
+
+
+def test_what_is_no_number_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.bench.worth", lambda *_: Worth(float("-inf"), float("inf"), "exact", None, {}))
+    path = tmp_path / "results.jsonl"
+    bench([job("word", "silent")], path)
+    (found,) = read(path)
+    assert found["error"].startswith("ValueError: Out of range float values")
+
+
+PROGRAM = """
+import multiprocessing, os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from agents.bench import _begin_worker
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    time.sleep(600)
+"""
+
+
+def test_no_process_outlives_the_one_that_began_it(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    with Popen([sys.executable, tmp_path / "program.py"], stdout=PIPE, stderr=PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        try:
+            parent.communicate(timeout=60)  # until nobody holds the other side, which the worker inherited
+        except TimeoutExpired:
+            os.kill(worker, signal.SIGKILL)
+            raise
 
 
 def test_results_are_kept_line_by_line_and_what_is_there_is_not_run_again(tmp_path: Path) -> None:
@@ -150,6 +238,15 @@ def test_networks_come_out_the_same_again(seed_agent: str) -> None:
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
 
 
+def test_what_another_version_of_the_suite_asked_is_not_taken_for_a_result(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    (old,) = bench([job("delay", "uniform")], path)
+    path.write_text(line_of({**old, "settings": {"delay": 99}}))
+    with pytest.raises(InvalidSetting, match=r"was \{'delay': 99\} and is now \{'delay': 0\}"):
+        bench([job("delay", "uniform")], path)
+    bench([job("word", "uniform")], path)  # another question: what stands there is none of it
+
+
 @pytest.mark.parametrize(
     "line", ["[]", "{}", "no json", '{"experiment": "word", "setting": 9, "agent": "ppo", "seed": 0, "steps": 1}']
 )
@@ -166,6 +263,8 @@ def test_names_are_checked_before_anything_runs() -> None:
         jobs(["ppo"], ["lok"])
     with pytest.raises(UnknownName, match="no agent is called"):
         jobs(["pppo"])
+    with pytest.raises(InvalidSize, match="seeds=0"):
+        jobs(["ppo"], seeds=0)
     every = jobs(["ppo", "dqn"], seeds=2)
     assert len(every) == len(set(every)) == 4 * len(EVERY)
     assert {one.experiment for one in jobs(["ppo"], quick=True)} == {*QUICK}
@@ -183,6 +282,19 @@ def test_the_commands_run_show_and_run_again(tmp_path: Path, capsys: pytest.Capt
     assert "2 of 2 came out the same." in capsys.readouterr().out
     with pytest.raises(InvalidSetting, match="--line 9"):
         reproduce_command(out, lines=[9])
+
+
+def test_an_interruption_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Record:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agents.bench.run", interrupted)
+    with pytest.raises(typer.Exit) as ended:
+        bench_command("ppo", "word", 1, out=tmp_path / "results.jsonl", jobs=1)
+    assert ended.value.exit_code == 130
+    assert "the same command goes on from there" in capsys.readouterr().out
 
 
 def test_the_curve_is_the_mean_of_the_episodes_in_each_part() -> None:
