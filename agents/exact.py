@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from torch import Tensor
 import textgym
 from textgym import Prompt, Task
 from textgym.arrays import BoolArray, FloatArray, IntArray
-from textgym.errors import InvalidSetting, require_positive, require_share
+from textgym.errors import InvalidSetting, is_finite, require_positive, require_share
 from textgym.evaluating import Evaluation
 from textgym.following import Step, follow
 from textgym.frontier import paid_on_average
@@ -148,7 +146,7 @@ def bounds(
     """
     require_share(gamma=gamma, tolerance=tolerance)
     require_positive(limit=limit)
-    if not isinstance(kl_coefficient, Real) or not 0 <= kl_coefficient < math.inf:
+    if not is_finite(kl_coefficient) or kl_coefficient < 0:
         raise InvalidSetting(f"kl_coefficient={kl_coefficient!r} is no number of at least 0.")
     near = _policy_of(reference)
     network = network_of(policy)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from textgym.actions import check_actions
 from textgym.arrays import BoolArray, FloatArray, IntArray
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, require_flag
 
 from .categorical import log_probabilities, masked
 from .masked import one_hot, uniform
@@ -45,6 +45,7 @@ class AgentPolicy:
     takes_masks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        require_flag(deterministic=self.deterministic)
         if not self.says_all and not (self.deterministic and hasattr(self.agent, "predict")):
             raise InvalidSetting(
                 f"{type(self.agent).__name__} does not say how likely its actions are. Give it a method "
@@ -127,15 +128,26 @@ def scores_of(network: Any, observations: IntArray, action_masks: BoolArray | No
     elif isinstance(network, BasePolicy):  # SB3's actor-critic policy, or sb3-contrib's with masks
         scores = network.get_distribution(tokens).distribution.logits  # type: ignore[operator]
     else:
-        scores = network(tokens)
+        scores = _logits(network, tokens)
     wanted = (len(observations),) if action_masks is None else action_masks.shape
-    if not isinstance(scores, Tensor) or scores.shape[: len(wanted)] != wanted or scores.ndim != 2:
-        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    right = isinstance(scores, Tensor) and scores.is_floating_point() and scores.ndim == 2
+    if not right or scores.shape[: len(wanted)] != wanted:
+        given = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
         raise InvalidSetting(
             f"{type(network).__name__} gave {given} for {tuple(observations.shape)} token ids; it must give one logit "
-            f"an action, {wanted}."
+            f"an action, {wanted}, a float each."
         )
     return masked(scores, masks)
+
+
+def _logits(network: Any, tokens: Tensor) -> Any:
+    try:
+        return network(tokens)
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        raise InvalidSetting(
+            f"{type(network).__name__} cannot read token ids {tuple(tokens.shape)}, from 0 to {int(tokens.max())}: "
+            f"{error}. Give the task that it was made for."
+        ) from error
 
 
 def _check_spaces(network: BasePolicy, width: int, size: int | None) -> None:
@@ -150,16 +162,16 @@ def _check_spaces(network: BasePolicy, width: int, size: int | None) -> None:
 
 
 class acting:
-    """Within it, a module is in evaluation mode; after it, in the mode that it was in."""
+    """Within it, a module is in evaluation mode; after it, each part of it is in the mode that it was in."""
 
     def __init__(self, network: Any) -> None:
-        self.network, self.was = network, bool(network.training)
+        self._were: dict[nn.Module, bool] = {part: part.training for part in network.modules()}
         self._set: Callable[[bool], Any] = getattr(network, "set_training_mode", network.train)
 
     def __enter__(self) -> None:
-        if self.was:
+        if any(self._were.values()):
             self._set(False)
 
     def __exit__(self, *error: object) -> None:
-        if self.was:
-            self._set(True)
+        for part, was in self._were.items():
+            part.training = was

@@ -322,6 +322,7 @@ def test_what_has_no_gradient_is_refused(name: str) -> None:
         ({"tolerance": -0.1}, "tolerance=-0.1 is no number from 0 to 1"),
         ({"kl_coefficient": math.nan}, "kl_coefficient=nan is no number of at least 0"),
         ({"kl_coefficient": -1.0}, "kl_coefficient=-1.0 is no number of at least 0"),
+        ({"kl_coefficient": True}, "kl_coefficient=True is no number of at least 0"),
         ({"kl_coefficient": "much"}, "kl_coefficient='much' is no number of at least 0"),
         ({"kl_coefficient": 1.0, "reference": 7}, "int does not say how likely its actions are"),
         ({"prompts": []}, "is no prompt at all"),

@@ -166,9 +166,32 @@ def test_a_bare_module_is_read_in_evaluation_mode_and_left_in_its_own() -> None:
     assert -3 < evaluate(network, FREE).expected_return < 3
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_part_that_is_in_another_mode_than_the_whole_is_read_and_left_so(training: bool) -> None:
+    torch.manual_seed(0)
+    network = Bare().train(training)
+    network.noise.train(not training)
+    texts = texts_of(FREE)
+    first, second = (AgentPolicy(network)(*texts) for _ in range(2))
+    np.testing.assert_array_equal(first, second)  # no dropout
+    with pytest.raises(InvalidSetting):
+        evaluate(network, load_task("TextGen-v0", target="ab", alphabet="abc"))
+    assert (network.training, network.noise.training, network.head.training) == (training, not training, training)
+
+
 def test_a_module_that_gives_no_logits_is_refused() -> None:
-    with pytest.raises(InvalidSetting, match=r"Bare gave \(1, 4\) for \(1, 3\) token ids; it must give one logit an"):
+    with pytest.raises(
+        InvalidSetting, match=r"Bare gave torch.float32 \(1, 4\) for \(1, 3\) token ids; it must give one"
+    ):
         evaluate(Bare(4), FREE)
+    with pytest.raises(InvalidSetting, match=r"Bare cannot read token ids \(1, 2\), from 0 to 3: .*shapes"):
+        evaluate(Bare(), load_task("TextGen-v0", target="ab", alphabet="abc"))
+    with pytest.raises(InvalidSetting, match=r"Bare cannot read token ids \(1, 3\), from 0 to 8: index out of range"):
+        evaluate(Bare(8), load_task("TextGen-v0", target="abc", alphabet="abcdefgh"))
+    with pytest.raises(InvalidSetting, match=r"Identity gave torch.int64 \(1, 3\) .* a float each"):
+        exact.expected_return(nn.Identity(), FREE)
+    with pytest.raises(InvalidSetting, match="deterministic='yes' is neither True nor False"):
+        evaluate(Bare(), FREE, deterministic="yes")  # type: ignore[arg-type]
     broken = Bare()
     nn.init.constant_(broken.head.bias, float("nan"))
     with pytest.raises(InvalidSetting, match="must give probabilities"):
