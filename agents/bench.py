@@ -66,8 +66,8 @@ def run(job: Job) -> Record:
 
     Returns:
         Plain data: the job, `settings`, the problem's FIGURES, the `score` and what it comes from, `sampled_score`,
-        `regret` over the training episodes, `episodes`, a `curve` of the mean returns of those,
-        `seconds` and `versions`. With `error`, the score is None.
+        `regret` over the training episodes that ended (an agent's last rollout may go beyond `steps`), `episodes`, a
+        `curve` of the mean returns of those, `seconds` and `versions`. With `error`, the score is None.
     """
     asked = problem(job.experiment, settings := EXPERIMENTS[job.experiment].settings[job.setting])
     figures = {name: getattr(asked, name) for name in FIGURES}

@@ -60,7 +60,7 @@ def _names(text: str) -> list[str]:
 
 def _note(record: dict[str, Any], done: int, total: int) -> None:
     """Print one line about a run."""
-    shown = record.get("error") or f"score {record['score']:.3f}, {record['seconds']:.1f} s"
+    shown = record.get("error") or f"score {record['score']:z.3f}, {record['seconds']:.1f} s"
     settings = " ".join(f"{key}={value}" for key, value in record["settings"].items())
     name = f"{record['experiment']} {settings}".strip()
     print(f"{done}/{total}  {name}, {record['agent']}, seed {record['seed']}: {shown}", flush=True)

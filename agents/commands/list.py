@@ -34,8 +34,9 @@ def table() -> list[tuple[str, ...]]:
 
 def as_markdown(rows: list[tuple[str, ...]]) -> list[str]:
     """Return the lines of a Markdown table."""
-    lines = [("id", *COLUMNS[1:]), ("---",) * len(COLUMNS), *[(f"`{row[0]}`", *row[1:]) for row in rows]]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    from ..scoring import markdown_table
+
+    return markdown_table(COLUMNS, [(f"`{row[0]}`", *row[1:]) for row in rows])
 
 
 def _row(id: str) -> tuple[str, ...]:

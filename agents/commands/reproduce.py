@@ -35,9 +35,8 @@ def reproduce(
         and (experiment is None or record["experiment"] == experiment)
     }
     if not chosen:
-        raise InvalidSetting(
-            f"{results} has no such run. Its agents: {sorted({r['agent'] for r in records.values()})}."
-        )
+        known = ", ".join(sorted({f"{r['experiment']} of {r['agent']}" for r in records.values()}))
+        raise InvalidSetting(f"{results} has no such run. It has: {known or 'none'}.")
     others = 0
     for line, record in chosen.items():
         _, differences = run_again(record)

@@ -69,3 +69,9 @@ def test_the_tables_show_raw_scores_ranges_and_failures() -> None:
     assert "| `ppo` | 1.00 | 0.12 (0.00 to 0.25) |" in text
     assert "| word | basics | 1.20 | 0.50, 1 failed |" in text
     assert "| lock (length=4) | exploration | -0.12 (-0.50 to 0.25) |  |" in text
+
+
+def test_a_score_that_rounds_to_nothing_has_no_sign() -> None:
+    text = markdown([record("ppo", "lock", 3, seed, -1e-4) for seed in range(2)])
+    assert "-0.00" not in text
+    assert "| lock (length=4) | exploration | 0.00 |" in text
