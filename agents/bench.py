@@ -84,7 +84,9 @@ def run(job: Job) -> Record:
 
 def _learned(job: Job, asked: Problem) -> Record:
     """Return what an agent is worth that has learned, and what that cost."""
-    env = Remembered(make_vec_env(asked.learned, EXPERIMENTS[job.experiment].n_envs, seed=job.seed))
+    rows = EXPERIMENTS[job.experiment].n_envs
+    # row i of an environment seeded s is seeded s + i: seeds far enough apart share no row, so no prompt and no noise
+    env = Remembered(make_vec_env(asked.learned, rows, seed=rows * job.seed))
     start = time.perf_counter()
     agent = _made(job, env)
     agent.learn(job.steps)

@@ -22,7 +22,7 @@ def radar(records: Sequence[Mapping[str, Any]]) -> Figure:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure = _figure((6.4, 4.8))
+    figure = _figure((8.0, 5.0))
     axes = figure.add_subplot(projection="polar")
     found = by_capability(records)
     heads = [name for name in CAPABILITIES if any(name in row for row in found.values())]
@@ -33,7 +33,8 @@ def radar(records: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xticks(angles, heads)
     axes.set_ylim(0, 1)
     axes.set_theta_offset(np.pi / 2)  # type: ignore[attr-defined]
-    axes.legend(loc="upper left", bbox_to_anchor=(1.1, 1.05))
+    axes.tick_params(axis="x", pad=14)
+    figure.legend(loc="outside right upper")
     return figure
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import typer
 
-from agents import AgentPolicy
+from agents import AgentPolicy, make_vec_env
 from agents.bench import bench, jobs, reproduce, run
 from agents.commands.bench import bench as bench_command
 from agents.commands.reproduce import reproduce as reproduce_command
@@ -97,6 +97,19 @@ class Leaning:
         weights = (1.0 + 0.9 * np.cos(codes[:, None] + np.arange(action_masks.shape[1]))) * action_masks
         scaled: FloatArray = weights / weights.sum(axis=1, keepdims=True)
         return scaled
+
+
+def test_seeds_share_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def noted(task: Any, n_envs: int, seed: int) -> Any:
+        seeds.extend(range(seed, seed + n_envs))
+        return make_vec_env(task, n_envs, seed)
+
+    monkeypatch.setattr("agents.bench.make_vec_env", noted)
+    for seed in range(3):
+        run(job("word", "silent", seed=seed))
+    assert len(set(seeds)) == len(seeds) == 24
 
 
 def test_regret_is_what_the_training_episodes_left_on_the_table() -> None:
