@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -129,7 +130,7 @@ def worth(agent: Any, problem: Problem, deterministic: bool) -> Worth:
         return _sampled(agent, problem, deterministic)
     asked = problem.asked
     prompts = len(support(asked, None)[0])
-    few = deterministic or prompts * float(asked.size) ** asked.horizon <= TEXTS
+    few = deterministic or math.log(prompts) + asked.horizon * math.log(asked.size) <= math.log(TEXTS)
     try:
         found = evaluate_policy(
             asked,

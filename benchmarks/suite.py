@@ -18,4 +18,4 @@ RESULTS = Path(__file__).parent / "results"
 
 if __name__ == "__main__":
     print(machine("gymnasium", "stable-baselines3", "torch", "numpy"))
-    bench(out=RESULTS / "suite.jsonl", plots=RESULTS)
+    bench(out=RESULTS / "suite.jsonl", report=RESULTS)

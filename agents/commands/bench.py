@@ -18,7 +18,7 @@ def bench(
         "results.jsonl"
     ),
     jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0 for one a core.")] = 0,
-    plots: Annotated[Path | None, typer.Option(help="A folder for radar.svg and curves.svg.")] = None,
+    report: Annotated[Path | None, typer.Option(help="A folder for scores.md, radar.svg and curves.svg.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the experiments; run nothing.")] = False,
 ) -> None:
     """Score agents on the diagnostic suite: 0 is uniform writing, 1 the computed optimum."""
@@ -33,22 +33,24 @@ def bench(
     from .. import scoring
 
     wanted = suite.jobs(_names(agents) or list(AGENTS), _names(experiments) or None, seeds, quick)
-    if plots is not None:  # what may be missing is missed before an hour of runs
+    if report is not None:  # what may be missing is missed before an hour of runs
         import matplotlib  # noqa: F401
 
-        plots.mkdir(parents=True, exist_ok=True)
+        report.mkdir(parents=True, exist_ok=True)
     try:
         records = suite.bench(wanted, out, jobs or os.cpu_count() or 1, _note)
     except KeyboardInterrupt:
         print(f"\nInterrupted. What is done is in {out}; the same command goes on from there.", flush=True)
         raise typer.Exit(130) from None
-    print(f"\n{scoring.markdown(records)}")
-    if plots is not None:
+    tables = scoring.markdown(records)
+    print(f"\n{tables}")
+    if report is not None:
         from .. import suite_plots
 
-        suite_plots.radar(records).savefig(plots / "radar.svg")
-        suite_plots.curves(records).savefig(plots / "curves.svg")
-        print(f"\n{plots / 'radar.svg'}, {plots / 'curves.svg'}")
+        (report / "scores.md").write_text(f"{tables}\n", encoding="utf-8")
+        suite_plots.radar(records).savefig(report / "radar.svg")
+        suite_plots.curves(records).savefig(report / "curves.svg")
+        print(f"\nscores.md, radar.svg and curves.svg are in {report}.")
     if failed := sum("error" in record for record in records):
         print(f"\nRuns that failed, and count as 0: {failed}. To run them again, take their lines off {out}.")
     print(f"\nThe results are in {out}; textgym reproduce {out} runs them again.")

@@ -286,11 +286,11 @@ def test_names_are_checked_before_anything_runs() -> None:
 def test_the_commands_run_show_and_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results.jsonl"
     arguments: dict[str, Any] = {"agents": f"q-learning, {HERE}:uniform", "experiments": "word,lock", "seeds": 1}
-    bench_command(**arguments, quick=True, out=out, jobs=1, plots=tmp_path / "plots")
+    bench_command(**arguments, quick=True, out=out, jobs=1, report=tmp_path / "report")
     shown = capsys.readouterr().out
     assert "4/4" in shown
     assert "| `q-learning` |" in shown
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"radar.svg", "curves.svg"}
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"scores.md", "radar.svg", "curves.svg"}
     reproduce_command(out, lines=None, agent="q-learning", experiment=None)
     assert "2 of 2 came out the same." in capsys.readouterr().out
     with pytest.raises(InvalidSetting, match="--line 9"):
