@@ -42,7 +42,8 @@ def jobs(
     Args:
         agents: names in AGENTS, or `"package.module:make"`.
         experiments: names in EXPERIMENTS; None for all, or for QUICK.
-        seeds: 0 to this number less one.
+        seeds: how many. Row i of an environment seeded s is seeded s + i, so that seeds are as many apart as there are
+            rows, 0, 8, 16 and so on: no two runs share a prompt's draw or a reward's noise.
         quick: the first setting alone, one seed, a third of the steps.
 
     Raises:
@@ -57,7 +58,8 @@ def jobs(
         experiment = EXPERIMENTS[name]
         for setting in range(1 if quick else len(experiment.settings)):
             steps = experiment.steps // 3 if quick else experiment.steps
-            found += [Job(name, setting, a, seed, steps) for a in agents for seed in range(1 if quick else seeds)]
+            apart = range(0, experiment.n_envs * (1 if quick else seeds), experiment.n_envs)
+            found += [Job(name, setting, agent, seed, steps) for agent in agents for seed in apart]
     return found
 
 
@@ -84,9 +86,7 @@ def run(job: Job) -> Record:
 
 def _learned(job: Job, asked: Problem) -> Record:
     """Return what an agent is worth that has learned, and what that cost."""
-    rows = EXPERIMENTS[job.experiment].n_envs
-    # row i of an environment seeded s is seeded s + i: seeds far enough apart share no row, so no prompt and no noise
-    env = Remembered(make_vec_env(asked.learned, rows, seed=rows * job.seed))
+    env = Remembered(make_vec_env(asked.learned, EXPERIMENTS[job.experiment].n_envs, seed=job.seed))
     start = time.perf_counter()
     agent = _made(job, env)
     agent.learn(job.steps)

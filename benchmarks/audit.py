@@ -15,8 +15,8 @@ from an enumeration of all texts: what lambda below 1, an inexact critic and cut
 difference from what is expected along the exact gradient and three random directions, in standard errors. deviation:
 the root of the variance's trace, in norms of the exact gradient. cosine: the mean, with the exact gradient. Estimators
 that are wrong on purpose must be caught. The status is 1 where one is not, or where another differs from what is
-expected by more than the limit that is printed: 1 in 100 whole tables of right estimators do. What changes a gradient by
-a few hundredths, as lambda 0.95 for 1 does here, takes more than the default 40 rollouts to be seen: `--repeats`.
+expected by more than the limit that is printed: 1 in 100 whole tables of right estimators do. What changes a gradient
+by a few hundredths, as lambda 0.95 for 1 does here, takes more than 40 rollouts to be seen: `--repeats`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import typer
 
-from agents import AgentPolicy, make_vec_env
+from agents import AgentPolicy
 from agents.bench import bench, jobs, reproduce, run
 from agents.commands.bench import bench as bench_command
 from agents.commands.reproduce import reproduce as reproduce_command
@@ -99,17 +99,12 @@ class Leaning:
         return scaled
 
 
-def test_seeds_share_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds: list[int] = []
-
-    def noted(task: Any, n_envs: int, seed: int) -> Any:
-        seeds.extend(range(seed, seed + n_envs))
-        return make_vec_env(task, n_envs, seed)
-
-    monkeypatch.setattr("agents.bench.make_vec_env", noted)
-    for seed in range(3):
-        run(job("word", "silent", seed=seed))
-    assert len(set(seeds)) == len(seeds) == 24
+def test_seeds_share_no_row() -> None:
+    wanted = jobs(["q-learning"], ["word", "recall"], seeds=3)
+    for name in ("word", "recall"):
+        seeds = {one.seed for one in wanted if one.experiment == name}
+        rows = [row for seed in seeds for row in range(seed, seed + EXPERIMENTS[name].n_envs)]
+        assert len(set(rows)) == len(rows) == 24
 
 
 def test_regret_is_what_the_training_episodes_left_on_the_table() -> None:
