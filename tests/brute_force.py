@@ -15,6 +15,22 @@ from textgym.env import TextGenEnv
 from textgym.prompts import ListedPrompts
 from textgym.solving import Solution, solve
 
+SMALL: list[tuple[str, dict[str, Any]]] = [
+    ("TextGen-v0", {}),
+    ("TextGen-v0", {"reward": "terminal", "eos": "$"}),
+    ("TextGen-v0", {"target": "aab", "alphabet": "abc", "reward": "shaped", "stop_on_error": True}),
+    ("TextGen-v0", {"target": ["ab", "bca"], "alphabet": "abc"}),
+    ("TextGen-v0", {"target": "ab", "alphabet": "ab", "eos": "$", "horizon": 5}),
+    ("TextGym/Copy-v0", {"alphabet": "ab", "max_length": 2}),
+    ("TextGym/Reverse-v0", {"alphabet": "ab", "max_length": 2, "reward": "token"}),
+    ("TextGym/Corners-v0", {"step": 1.0, "horizon": 4}),
+]
+
+
+def ids(case: tuple[str, dict[str, Any]]) -> str:
+    """Return what a case is called: its id, and the values of its arguments."""
+    return f"{case[0].rpartition('/')[2]}-{'-'.join(map(str, case[1].values()))}"
+
 
 def brute_force(task: Task, prompt: Prompt, gamma: float) -> tuple[float, int]:
     """Return the best discounted return of all completions of one prompt, and how many earn it, each of them played."""

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from brute_force import SMALL, ids
 
 import textgym
 from textgym import Prompt, Task, Vocabulary, difficulty, evaluate, load_task, variant
@@ -26,20 +27,6 @@ from textgym.rollouts import rollout, write_random
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NOTHING = np.array([], np.int32)
-SMALL: list[tuple[str, dict[str, Any]]] = [
-    ("TextGen-v0", {}),
-    ("TextGen-v0", {"reward": "terminal", "eos": "$"}),
-    ("TextGen-v0", {"target": "aab", "alphabet": "abc", "reward": "shaped", "stop_on_error": True}),
-    ("TextGen-v0", {"target": ["ab", "bca"], "alphabet": "abc"}),
-    ("TextGen-v0", {"target": "ab", "alphabet": "ab", "eos": "$", "horizon": 5}),
-    ("TextGym/Copy-v0", {"alphabet": "ab", "max_length": 2}),
-    ("TextGym/Reverse-v0", {"alphabet": "ab", "max_length": 2, "reward": "token"}),
-    ("TextGym/Corners-v0", {"step": 1.0, "horizon": 4}),
-]
-
-
-def ids(case: tuple[str, dict[str, Any]]) -> str:
-    return f"{case[0].rpartition('/')[2]}-{'-'.join(map(str, case[1].values()))}"
 
 
 def test_three_tokens_of_three() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from brute_force import ids
 
 from textgym import Task, evaluate, load_task, solve
 from textgym.arrays import BoolArray, FloatArray, IntArray
@@ -23,10 +24,6 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("TextGym/Copy-v0", {"alphabet": "ab", "max_length": 2}),
     ("TextGym/Corners-v0", {"step": 1.0, "horizon": 4}),
 ]
-
-
-def ids(case: tuple[str, dict[str, Any]]) -> str:
-    return f"{case[0].rpartition('/')[2]}-{'-'.join(map(str, case[1].values()))}"
 
 
 class Leaning:

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from brute_force import assert_solved_as_played, brute_force
+from brute_force import SMALL, assert_solved_as_played, brute_force, ids
 
 from textgym import Prompt, Vocabulary, load_task
 from textgym.arrays import BoolArray, FloatArray, IntArray
@@ -18,21 +18,6 @@ from textgym.errors import InvalidSetting
 from textgym.frontier import BARRED
 from textgym.prompts import RandomStrings
 from textgym.solving import Solution, solve
-
-SMALL: list[tuple[str, dict[str, Any]]] = [
-    ("TextGen-v0", {}),
-    ("TextGen-v0", {"reward": "terminal", "eos": "$"}),
-    ("TextGen-v0", {"target": "aab", "alphabet": "abc", "reward": "shaped", "stop_on_error": True}),
-    ("TextGen-v0", {"target": ["ab", "bca"], "alphabet": "abc"}),
-    ("TextGen-v0", {"target": "ab", "alphabet": "ab", "eos": "$", "horizon": 5}),
-    ("TextGym/Copy-v0", {"alphabet": "ab", "max_length": 2}),
-    ("TextGym/Reverse-v0", {"alphabet": "ab", "max_length": 2, "reward": "token"}),
-    ("TextGym/Corners-v0", {"step": 1.0, "horizon": 4}),
-]
-
-
-def ids(case: tuple[str, dict[str, Any]]) -> str:
-    return f"{case[0].rpartition('/')[2]}-{'-'.join(map(str, case[1].values()))}"
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9, 0.0])

@@ -23,7 +23,7 @@ from ..masked import masks_of, one_hot, uniform
 from ..settings import Count, Positive, Settings, Share
 from ..vec_env import require_rows
 from .states import UNKNOWN, StateTable
-from .transitions import Array, Transitions
+from .transitions import Array, Transitions, followed_by
 
 ROUNDS = 64  # between what callbacks see as the start and the end of a rollout
 WINDOW = 100  # episodes whose statistics are kept, as SB3 does
@@ -181,7 +181,7 @@ class TabularAgent(ABC):
             actions = self._act(states, masks)
             new_obs, rewards, dones, infos = self.env.step(actions)  # SB3's names, which callbacks read
             step_masks = self._masks()
-            after, next_masks, terminated = self._ends(new_obs, step_masks, dones, infos)
+            after, next_masks, terminated = followed_by(new_obs, step_masks, dones, infos)
             paid = np.asarray(rewards, np.float64)
             self._update(
                 Transitions(states, masks, actions, paid, self._table.find(after), next_masks, terminated, dones)
@@ -195,16 +195,6 @@ class TabularAgent(ABC):
                 break
         callback.on_rollout_end()
         return True
-
-    def _ends(self, observations: Array, masks: Array, dones: Array, infos: Any) -> tuple[Array, Array, Array]:
-        """Return what comes next, with a truncated episode's last observation, its masks, and who has terminated."""
-        cut = [row for row in np.flatnonzero(dones) if infos[row].get("TimeLimit.truncated")]
-        if not cut:
-            return observations, masks, dones
-        after, masks, terminated = observations.copy(), masks.copy(), dones.copy()
-        after[cut] = [infos[row]["terminal_observation"] for row in cut]
-        masks[cut], terminated[cut] = True, False
-        return after, masks, terminated
 
     def _count(self, infos: Any) -> None:
         self.num_timesteps += len(infos)
