@@ -1,0 +1,72 @@
+"""How likely an agent is to write given texts, token by token."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from textgym.arrays import FloatArray
+
+from .prefixes import Prefixes
+from .probabilities import AgentPolicy, acting, network_of
+from .text_data import Corpus
+
+CHUNK = 8192  # tokens that a network reads at once
+
+
+def token_log_probabilities(agent: Any, corpus: Corpus) -> FloatArray:
+    """Return log pi(token | all before it) of each token to be written, `(N,)` float64 in nats, text by text.
+
+    A policy that evaluates whole rows (`evaluate_actions` of `Prefixes`) reads each text once; of any other agent that
+    says how likely its actions are, every prefix is read. Both are what the agent samples from, within the task's mask;
+    -inf where it would never write the token.
+
+    Args:
+        agent: what `AgentPolicy` takes.
+        corpus: the texts.
+    """
+    network = network_of(agent)
+    packed = hasattr(network, "evaluate_actions") and isinstance(network.action_space, spaces.Discrete)
+    rows = max(1, CHUNK // max(1, corpus.tokens.shape[1]))
+    parts = [corpus.take(np.arange(first, min(first + rows, len(corpus)))) for first in range(0, len(corpus), rows)]
+    return np.concatenate([np.zeros(0), *[(_packed if packed else _one_by_one)(agent, part) for part in parts]])
+
+
+def _packed(agent: Any, corpus: Corpus) -> FloatArray:
+    network = network_of(agent)
+    with torch.no_grad(), acting(network):
+        prefixes, actions = corpus.batch(network.device)
+        found: FloatArray = network.evaluate_actions(prefixes, actions)[1].double().cpu().numpy()
+    # a masked token's logit is the least finite number
+    return np.where(found < -1e30, -np.inf, found)
+
+
+def _one_by_one(agent: Any, corpus: Corpus) -> FloatArray:
+    prefixes, actions = corpus.batch(torch.device("cpu"))
+    size = corpus.task.size
+    masks = np.ones((len(actions), size), np.bool_) if prefixes.masks is None else prefixes.masks.numpy()
+    given = AgentPolicy(agent)(prefix_rows(prefixes, corpus.task.vocabulary.pad), masks)
+    with np.errstate(divide="ignore"):
+        logs: FloatArray = np.log(given[np.arange(len(actions)), actions.numpy()])
+    return logs
+
+
+def prefix_rows(prefixes: Prefixes, pad: int) -> Any:
+    """Return the observations that prefixes stand for, `(N, L)` int32."""
+    rows = prefixes.tokens[prefixes.segment]  # (N, L)
+    later = (rows != pad).cumsum(dim=1) > prefixes.length[:, None]
+    return rows.masked_fill(later, pad).numpy().astype(np.int32)
+
+
+def cross_entropy(agent: Any, corpus: Corpus) -> float:
+    """Return -1/N sum_i log pi(token_i | all before it), in nats a token; infinite where a text is impossible."""
+    return float(-token_log_probabilities(agent, corpus).mean())
+
+
+def perplexity(cross_entropy: float) -> float:
+    """Return exp of a cross-entropy in nats a token: among how many equally likely tokens one would be as unsure."""
+    return math.exp(cross_entropy) if cross_entropy < 700 else math.inf
