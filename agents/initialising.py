@@ -92,7 +92,7 @@ def _read(init: str | Path | Start) -> tuple[Run, Start]:
     asked = init if isinstance(init, Start) else Start(folder=str(init))
     run = read_run(Path(asked.folder))
     if not run.learned:
-        raise InvalidSetting(f"{asked.folder} holds a run that has learned nothing yet: there is nothing to begin with.")
+        raise InvalidSetting(f"{asked.folder} holds a run that has learned nothing yet, nothing to begin with.")
     found = run.manifest["files"]["policy.safetensors"]
     if asked.sha256 not in (None, found):
         raise InvalidSetting(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 
+from textgym import Episodes, Task
 from textgym.arrays import FloatArray
 
+from .making import make_vec_env
 from .prefixes import Prefixes
 from .probabilities import AgentPolicy, acting, network_of
-from .text_data import Corpus
+from .runs import check_env, read_run, restore
+from .sb3_state import get_global_chance, set_global_chance
+from .text_data import Corpus, written
 
 CHUNK = 8192  # tokens that a network reads at once
 
@@ -70,3 +75,29 @@ def cross_entropy(agent: Any, corpus: Corpus) -> float:
 def perplexity(cross_entropy: float) -> float:
     """Return exp of a cross-entropy in nats a token: among how many equally likely tokens one would be as unsure."""
     return math.exp(cross_entropy) if cross_entropy < 700 else math.inf
+
+
+def perplexity_under(model: str | Path, task: Task, rows: Episodes) -> float:
+    """Return the perplexity of what finished episodes wrote, end tokens counted, under a run's policy.
+
+    Args:
+        model: the run's folder, of `textgym train` or `textgym pretrain`; it may have had other rewards.
+        task: whose episodes they are; of the model's vocabulary, prompt width and horizon.
+        rows: the episodes.
+
+    Raises:
+        FileNotFoundError: no run is there.
+        InvalidSetting: the run is another vocabulary's, width's or horizon's.
+    """
+    pad = task.vocabulary.pad
+    texts = [
+        ([token for token in prompt if token != pad], completion[:length])
+        for prompt, completion, length in zip(rows.prompt.tolist(), rows.completion.tolist(), rows.length.tolist())
+    ]
+    run, chance = read_run(Path(model)), get_global_chance()
+    check_env(run.folder, run.config, run.manifest, make_vec_env(task, 1))
+    try:
+        agent = restore(run)[0]
+    finally:
+        set_global_chance(chance)
+    return perplexity(cross_entropy(agent, written(task, texts)[0]))

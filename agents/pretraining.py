@@ -166,8 +166,8 @@ class _Fitting:
     def _finite(self, value: float) -> float:
         if not math.isfinite(value):
             raise NotFinite(
-                f"the cross-entropy is {value} at learning_rate={self.rate}; the policy keeps the best parameters before. Give a smaller "
-                "learning_rate, or a smaller max_grad_norm."
+                f"the cross-entropy is {value} at learning_rate={self.rate}; the policy keeps the best parameters "
+                "before. Give a smaller learning_rate, or a smaller max_grad_norm."
             )
         return value
 
@@ -190,8 +190,8 @@ def _policy_of(agent: Any) -> Any:
         InvalidSetting: the agent has none.
     """
     policy = getattr(agent, "policy", None)
-    fits = hasattr(policy, "evaluate_actions") and isinstance(policy.action_space, spaces.Discrete)
-    if not fits:
+    actions = getattr(policy, "action_space", None)
+    if not hasattr(policy, "evaluate_actions") or not isinstance(actions, spaces.Discrete):
         made = getattr(agent, "made", None)
         raise InvalidSetting(
             f"{made.agent if made else type(agent).__name__} has no policy whose log-probabilities a gradient flows "
@@ -205,7 +205,7 @@ def _task_of(agent: Any) -> Task:
     task = task_of(agent)
     if task is None:
         raise InvalidSetting(
-            f"{type(agent).__name__} keeps no environment of TextGym's, whose vocabulary would say what a text is. Make "
-            "it with make_vec_env(ID)."
+            f"{type(agent).__name__} keeps no environment of TextGym's, whose vocabulary would say what a text is. "
+            "Make it with make_vec_env(ID)."
         )
     return task

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -58,7 +60,13 @@ def run(
     save(agent, out, overwrite=overwrite)
     _report(fit, seconds)
     print("\n".join(["it writes", *[f"  {text}" for text in evaluate(agent, task, 5, deterministic=False).samples]]))
-    print(f"It is in {out}: textgym train {config.env} --init {out}")
+    given = [f"--env={name}={_shown(value)}" for name, value in config.env_kwargs.items()]
+    print(f"It is in {out}:", shlex.join(["textgym", "train", str(config.env), *given, "--init", str(out)]))
+
+
+def _shown(value: Any) -> str:
+    """Return a value as the command line reads it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _report(fit: Fit, seconds: float) -> None:

@@ -24,6 +24,9 @@ PAIRS = (".jsonl", ".ndjson", ".json")
 """Endings of files that hold a JSON object a line; any other holds a text a line."""
 
 
+LINE = '{"prompt": "...", "completion": "..."}'
+
+
 class Sample(NamedTuple):
     """One text, and what it is a completion of."""
 
@@ -98,7 +101,7 @@ class Corpus:
 
 
 def read_texts(path: Path) -> list[Sample]:
-    """Return a file's texts: a text a line, or in a `.jsonl` file an object `{"prompt": ..., "completion": ...}` a line.
+    """Return a file's texts: one a line, or in a `.jsonl` file an object `{"prompt": ..., "completion": ...}` a line.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -137,14 +140,11 @@ def _pair(line: str, place: str) -> Sample:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InvalidSetting(f'{place}, is no JSON ({error}). Write {{"prompt": "...", "completion": "..."}}.') from error
+        raise InvalidSetting(f"{place}, is no JSON ({error}). Write {LINE}.") from error
     keys = found.keys() if isinstance(found, dict) else set()
     if not {"completion"} <= keys <= {"prompt", "completion"} or not all(isinstance(v, str) for v in found.values()):
         shown = line if len(line) < 100 else f"{line[:100]} ..."
-        raise InvalidSetting(
-            f'{place}, is {shown}. Write {{"prompt": "...", "completion": "..."}}, both of them text; the prompt may be '
-            "left out."
-        )
+        raise InvalidSetting(f"{place}, is {shown}. Write {LINE}, both of them text; the prompt may be left out.")
     return Sample(found.get("prompt", ""), found["completion"], place)
 
 

@@ -12,7 +12,7 @@ from .settings import EnvSettings, parse_settings
 
 
 def pretrain(
-    data: Annotated[Path, typer.Argument(help='Text, one a line; or .jsonl, {"prompt": ..., "completion": ...} a line.')],
+    data: Annotated[Path, typer.Argument(help="Texts, one a line; or .jsonl: prompt and completion in each line.")],
     task: Annotated[str, typer.Option(help="The environment whose vocabulary, prompts and horizon it is for.")],
     out: Annotated[Path, typer.Option(help="Where to keep it; `textgym train ID --init DIR` begins with it.")],
     env: EnvSettings = None,
