@@ -26,6 +26,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 SIZES = ("d_model", "n_layers", "n_heads")
 TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
+ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
 
 
 def initialise(agent: Any, init: str | Path | Start) -> Any:
@@ -131,7 +132,7 @@ def _shared(own: Arrays, given: Arrays) -> dict[str, npt.NDArray[Any]]:
     """
     if own.keys() == given.keys():
         return {name: array for name, array in given.items() if not name.startswith("value_net.")}
-    trunk = {match[1]: array for name, array in given.items() if (match := TRUNK.fullmatch(name))}
+    trunk = {match[1]: array for name, array in given.items() if (match := ACTING.fullmatch(name))}
     wanted = {name: match[1] for name in own if (match := TRUNK.fullmatch(name))}
     if not wanted or {*wanted.values()} != {*trunk}:
         raise InvalidSetting("the two have no transformer in common")

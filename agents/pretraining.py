@@ -28,7 +28,7 @@ Note = Callable[[int, float, float], None]
 class PretrainingSettings(Settings):
     """How a policy is fitted to text."""
 
-    learning_rate: Positive = Field(3e-3, description="the step size of Adam at the start")
+    learning_rate: Positive = Field(5e-3, description="the step size of Adam at the start")
     batch_size: Count = Field(512, description="the tokens of a minibatch, about: texts are whole")
     epochs: Count = Field(200, description="how often the texts are read at most")
     patience: Count = Field(6, description="the epochs without a lower held-out cross-entropy that end the fit")
@@ -66,8 +66,8 @@ def pretrain(
 
     Args:
         agent: what `agents.make` made with a policy that has `evaluate_actions`: `ppo`, `a2c`, `reinforce`.
-        texts: each a string, or a pair of a prompt and a completion; duplicates are removed before they are split. Or
-            what `text_data.encode` returned.
+        texts: each a string, or a pair of a prompt and a completion; or what `text_data.encode` returned. Duplicates
+            are removed before the split, so that nothing of it leaks: a text that is frequent counts but once.
         note: called after each epoch.
         settings: of `PretrainingSettings`.
 
@@ -79,7 +79,7 @@ def pretrain(
         NotFinite: the loss is not finite; the policy keeps the best parameters before.
     """
     known = PretrainingSettings.read(settings, "pretraining")
-    policy, task = _policy_of(agent), _task_of(agent)
+    policy, task = policy_of(agent), _task_of(agent)
     corpus = texts if isinstance(texts, Corpus) else encode(given_texts(texts), task)
     learned, held_out = corpus.split(known.held_out, known.seed)
     fit = _Fitting(agent, policy, learned, held_out, known).run(note)
@@ -183,7 +183,7 @@ class _Fitting:
         self.optimizer = make(self.parameters, lr=self.rate, **self.policy.optimizer_kwargs)
 
 
-def _policy_of(agent: Any) -> Any:
+def policy_of(agent: Any) -> Any:
     """Return a policy that says how likely its actions are, for whole rows at once.
 
     Raises:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .evaluation import evaluate
 from .likelihood import perplexity
-from .pretraining import Fit, PretrainingSettings, pretrain
+from .pretraining import Fit, PretrainingSettings, policy_of, pretrain
 from .runs import check_free, save
 from .text_data import encode, read_texts
 from .training import fresh, plan
@@ -49,8 +49,9 @@ def run(
     config = plan(asked, settings)
     task = config.task()
     corpus = encode(read_texts(data), task, skip)
-    check_free(out, overwrite=overwrite)
     agent = fresh(config, device)
+    policy_of(agent)
+    check_free(out, overwrite=overwrite)
     start = time.perf_counter()
     with Epochs(known.epochs) as epochs:
         fit = pretrain(agent, corpus, note=epochs.note, **known.model_dump())

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from textgym.errors import InvalidSetting, InvalidSize, UnknownName
 
 Textgym = Callable[..., tuple[int, str, str]]
 
-WORD = {"target": "ab", "alphabet": "ab", "eos": "$", "horizon": 4}
+WORD: dict[str, Any] = {"target": "ab", "alphabet": "ab", "eos": "$", "horizon": 4}
 TEXTS = st.lists(st.lists(st.integers(0, 3), max_size=8), max_size=5)
 HAS_SACREBLEU = importlib.util.find_spec("sacrebleu") is not None
 
