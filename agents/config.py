@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from textgym import Task, load_task
 from textgym.errors import InvalidSetting
@@ -16,10 +16,16 @@ LARGEST = 2**28  # tokens in all rows of an environment: a gigabyte
 NAME = r"^[\w.-]+(:[\w.]+)?$"  # of an agent; messages suggest it for a command line
 
 
+def _shown(folder: str) -> str:
+    if not folder.isprintable():
+        raise ValueError("it has characters that cannot be shown")
+    return folder
+
+
 class Start(Settings):
     """The run whose policy another run began from."""
 
-    folder: str = Field("", description="the run's folder, as it was named")
+    folder: Annotated[str, AfterValidator(_shown)] = Field("", description="the run's folder, as it was named")
     sha256: str | None = Field(None, description="of its policy.safetensors; none where it is still to be read")
 
 

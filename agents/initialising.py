@@ -90,7 +90,7 @@ def sized(builder: Callable[..., Any], init: str | Path | Start, settings: Mappi
 
 def _read(init: str | Path | Start) -> tuple[Run, Start]:
     """Return a run that has learned something, and what another run says of it."""
-    asked = init if isinstance(init, Start) else Start(folder=str(init))
+    asked = init if isinstance(init, Start) else Start.read({"folder": str(init)}, "init")
     run = read_run(Path(asked.folder))
     if not run.learned:
         raise InvalidSetting(f"{asked.folder} holds a run that has learned nothing yet, nothing to begin with.")

@@ -298,8 +298,8 @@ def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: An
         if manifest.get(name) != value:
             raise InvalidSetting(
                 f"{folder} was trained on {short(config.env or 'a Task')} with {name}={short(manifest.get(name))}; "
-                f"this environment, {name_of(env)}, has {name}={value!r}. Give the one that it was trained on: "
-                f"{config.env} with {short(config.env_kwargs)}."
+                f"this environment, {name_of(env)}, has {name}={value!r}. Give the one that it was trained on, "
+                f"whose arguments were {short(config.env_kwargs)}."
             )
 
 

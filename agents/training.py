@@ -110,7 +110,7 @@ def resume(
     if config.pretraining is not None and not run.manifest.get("steps"):
         raise InvalidSetting(
             f"{folder} holds a policy that was fitted to text, no run that could go on. Begin a run from it: "
-            f"textgym train {config.env} --init {folder} --out DIR."
+            f"textgym train ID --init {folder} --out DIR."
         )
     if run.learned:
         learner, exact = restore(run, agent=agent, device=device)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from signing import configure
 
 import agents
 from agents import initialise, load, make, make_vec_env, pretrain, save
@@ -133,7 +134,7 @@ def test_other_rewards_are_no_other_policy(start: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "settings", "message"),
     [
-        ({"alphabet": "abcde"}, {}, "vocabulary=.*Give the one that it was trained on: TextGen-v0 with"),
+        ({"alphabet": "abcde"}, {}, "vocabulary=.*Give the one that it was trained on, whose arguments were {'"),
         ({"alphabet": "dcba"}, {}, "vocabulary="),
         ({"horizon": 5}, {}, "observation="),
         ({"target": ["bcd", "abc"]}, {}, "observation="),
@@ -233,3 +234,12 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert (status, err.count("\n")) == (1, 1)
     assert message in err
     assert not (tmp_path / "start").exists()
+
+
+def test_a_strangers_run_makes_nobody_read_the_folder_that_it_names(start: Path, tmp_path: Path) -> None:
+    save(make("ppo", rows(), init=start, seed=0, device="cpu"), tmp_path / "run")
+    configure(tmp_path / "run", init={"folder": "/dev/zero", "sha256": None})
+    assert load(tmp_path / "run").made.init.folder == "/dev/zero"
+    for folder in ("\x1b[2J", "a\nb"):
+        with pytest.raises(InvalidSetting, match=r"init: folder=.* is refused: it has characters that cannot be shown"):
+            make("ppo", rows(), init=folder)
