@@ -21,12 +21,13 @@ from .sb3_state import get_global_chance, set_global_chance
 from .text_data import Corpus, written
 
 CHUNK = 8192  # tokens that a network reads at once
+LOGITS = 2**25  # numbers that it may return at once: 128 MiB
 
 
 def token_log_probabilities(agent: Any, corpus: Corpus) -> FloatArray:
     """Return log pi(token | all before it) of each token to be written, `(N,)` float64 in nats, text by text.
 
-    A policy that evaluates whole rows (`evaluate_actions` of `Prefixes`) reads each text once; of any other agent that
+    A policy that evaluates whole rows reads each text once (`reads_prefixes`); of any other agent that
     says how likely its actions are, every prefix is read. Both are what the agent samples from, within the task's mask;
     -inf where it would never write the token.
 
@@ -35,10 +36,16 @@ def token_log_probabilities(agent: Any, corpus: Corpus) -> FloatArray:
         corpus: the texts.
     """
     network = network_of(agent)
-    packed = hasattr(network, "evaluate_actions") and isinstance(network.action_space, spaces.Discrete)
-    rows = max(1, CHUNK // max(1, corpus.tokens.shape[1]))
+    packed = reads_prefixes(network)
+    rows = max(1, min(CHUNK, LOGITS // corpus.task.size) // corpus.tokens.shape[1])
     parts = [corpus.take(np.arange(first, min(first + rows, len(corpus)))) for first in range(0, len(corpus), rows)]
     return np.concatenate([np.zeros(0), *[(_packed if packed else _one_by_one)(agent, part) for part in parts]])
+
+
+def reads_prefixes(network: Any) -> bool:
+    """Return whether a policy's `evaluate_actions` takes `Prefixes`; it says so by `reads_prefixes = True`."""
+    own = getattr(network, "reads_prefixes", False) is True
+    return own and isinstance(network.action_space, spaces.Discrete)
 
 
 def _packed(agent: Any, corpus: Corpus) -> FloatArray:

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from pydantic import Field
 from torch import Tensor
 
 from textgym import Task
 from textgym.errors import InvalidSetting, NotFinite
 
-from .likelihood import cross_entropy, perplexity
+from .likelihood import cross_entropy, perplexity, reads_prefixes
 from .settings import Count, Positive, Settings
 from .state import task_of
 from .text_data import Corpus, encode, given_texts
@@ -65,7 +64,7 @@ def pretrain(
     each epoch that did not lower the held-out cross-entropy, and the best parameters are gone on from.
 
     Args:
-        agent: what `agents.make` made with a policy that has `evaluate_actions`: `ppo`, `a2c`, `reinforce`.
+        agent: what `agents.make` made with a policy that evaluates whole texts: `ppo`, `a2c`, `reinforce`.
         texts: each a string, or a pair of a prompt and a completion; or what `text_data.encode` returned. Duplicates
             are removed before the split, so that nothing of it leaks: a text that is frequent counts but once.
         note: called after each epoch.
@@ -190,12 +189,11 @@ def policy_of(agent: Any) -> Any:
         InvalidSetting: the agent has none.
     """
     policy = getattr(agent, "policy", None)
-    actions = getattr(policy, "action_space", None)
-    if not hasattr(policy, "evaluate_actions") or not isinstance(actions, spaces.Discrete):
+    if not reads_prefixes(policy):
         made = getattr(agent, "made", None)
         raise InvalidSetting(
-            f"{made.agent if made else type(agent).__name__} has no policy whose log-probabilities a gradient flows "
-            'through. Fit "ppo", "a2c" or "reinforce"; "dqn" can begin with its transformer: make("dqn", env, '
+            f"{made.agent if made else type(agent).__name__} has no policy that evaluates whole texts. Fit "
+            'agents.make("ppo", env), "a2c" or "reinforce"; "dqn" can begin with its transformer: make("dqn", env, '
             "init=DIR)."
         )
     return policy

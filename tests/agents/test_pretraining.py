@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import PPO
 
 from agents import AgentPolicy, load, make, make_vec_env, pretrain, save
 from agents.likelihood import cross_entropy, token_log_probabilities
@@ -164,6 +165,7 @@ def test_a_run_says_how_its_policy_was_fitted_and_writes_alike_again(tmp_path: A
         (lambda: pretrain(learner(), ["a", "b"], patience=0), InvalidSetting, "patience=0 is refused"),
         (lambda: pretrain(learner(), ["a", "b"], epochs=True), InvalidSetting, "epochs=True is refused"),
         (lambda: pretrain(object(), ["a", "b"]), InvalidSetting, "object has no policy"),
+        (lambda: pretrain(PPO("MlpPolicy", make_vec_env("TextGen-v0", 2)), ["我", "爱"]), InvalidSetting, "PPO has no"),
         (
             lambda: pretrain(make("q-learning", make_vec_env("TextGen-v0", 2)), ["我", "爱"]),
             InvalidSetting,
@@ -172,7 +174,7 @@ def test_a_run_says_how_its_policy_was_fitted_and_writes_alike_again(tmp_path: A
         (
             lambda: pretrain(make("ppo", make_vec_env("CartPole-v1", 2)), ["a", "b"]),
             InvalidSetting,
-            "keeps no environment of TextGym's",
+            "ppo has no policy that evaluates whole texts",
         ),
     ],
 )
@@ -190,3 +192,16 @@ def test_a_loss_that_is_not_finite_leaves_good_parameters() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in PretrainingSettings.model_fields.values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_fit_on_a_gpu_comes_to_the_same() -> None:
+    found = list[Any]()
+    for device in ("cpu", "cuda"):
+        env = make_vec_env("TextGym/Brackets-v0", 8, max_prompt=2)
+        agent = make("ppo", env, seed=0, device=device, policy=SMALL)
+        agent.policy.load_state_dict(found[0][1] if found else agent.policy.state_dict())
+        start = {name: value.cpu().clone() for name, value in agent.policy.state_dict().items()}
+        fit = pretrain(agent, [("(", ")"), ("[", "]"), ("[(", ")]"), ("((", "))"), ("", "[]")], epochs=5)
+        found.append((fit, start))
+    np.testing.assert_allclose(found[0][0].curve, found[1][0].curve, rtol=1e-3)
