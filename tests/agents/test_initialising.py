@@ -69,11 +69,11 @@ def test_it_stays_better_than_learning_from_nothing(start: Path) -> None:
     for init in (start, None):
         agent = make("ppo", rows(), init=init, seed=3, device="cpu", **({} if init else {"policy": SIZES}))
         before = agents.evaluate(agent).expected_return
-        found.append((before, agents.evaluate(agent.learn(512)).expected_return))
+        found.append((before, agents.evaluate(agent.learn(4096)).expected_return))
     (before, after), (before_scratch, after_scratch) = found
-    assert before > 10 * before_scratch
-    assert after > before
-    assert after > 2 * after_scratch
+    assert before > 5 * before_scratch
+    assert after > 5 * before
+    assert after > 10 * after_scratch
 
 
 def test_dqn_begins_with_the_transformer(start: Path) -> None:
