@@ -41,6 +41,8 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
         InvalidSetting: `features_extractor_class` is no `TransformerExtractor`.
     """
 
+    reads_prefixes = True  # `evaluate_actions` takes `Prefixes`
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs = with_transformer(kwargs, eps=1e-5)  # as ActorCriticPolicy sets it where it is not told
         super().__init__(*args, **{"ortho_init": False, **kwargs})

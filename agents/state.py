@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from textgym import Episodes
+from textgym import Episodes, Task
 from textgym.errors import InvalidSetting
 
 from .scaled import ScaledRewards
@@ -164,6 +164,13 @@ def continues_exactly(agent: Any) -> bool:
 def env_of(agent: Any) -> Any:
     """Return an agent's environment; None where it says none."""
     return agent.get_env() if hasattr(agent, "get_env") else getattr(agent, "env", None)
+
+
+def task_of(agent: Any) -> Task | None:
+    """Return the task that an agent writes; None where its environment is not TextGym's."""
+    env = env_of(agent)
+    task = env.get_attr("task", 0)[0] if env is not None and env.has_attr("task") else None
+    return task if isinstance(task, Task) else None
 
 
 def _bridge(agent: Any) -> SB3VecEnv | None:

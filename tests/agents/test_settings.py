@@ -68,7 +68,9 @@ def wrong(name: str) -> list[Any]:
         return ["cosine", None, 1]
     if last in ("env_kwargs", "settings", "policy"):
         return [3, "x", [1], None]
-    assert last in ("env", "agent"), f"{name} has no case here"
+    if last == "pretraining":
+        return [3, "x", [1]]
+    assert last in ("env", "agent", "init"), f"{name} has no case here"
     return [3, True, ["x"]]
 
 
