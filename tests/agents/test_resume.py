@@ -23,6 +23,8 @@ DEEP: dict[str, dict[str, Any]] = {
     "a2c": {},
     "dqn": {"learning_starts": 32, "buffer_size": 1000},
     "reinforce": {},
+    "rloo": {},
+    "grpo": {"episodes": 2},
 }
 WORDS = ("TextGen-v0", {"target": ["hello", "ab"], "alphabet": "abehlo", "eos": "$"})
 COPY = ("TextGym/Copy-v0", {"alphabet": "abc", "max_length": 3})

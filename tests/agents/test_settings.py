@@ -40,7 +40,7 @@ POSITIVE = ("alpha", "value_alpha", "learning_rate", "max_grad_norm", "clip_rang
 EPSILONS = ("epsilon", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 SHARES = ("gamma", "gae_lambda", "tau", *EPSILONS)
 UPDATES = ("n_epochs", "train_freq", "gradient_steps", "target_update_interval")
-COUNTS = ("n_steps", "batch_size", "buffer_size", "max_states", *UPDATES)
+COUNTS = ("n_steps", "episodes", "batch_size", "buffer_size", "max_states", *UPDATES)
 
 
 def wrong(name: str) -> list[Any]:
@@ -62,7 +62,11 @@ def wrong(name: str) -> list[Any]:
         return [-1, 0.5, "1", None, True]
     if last == "seed":
         return [0.5, "1", True]
-    if last in ("normalize_advantage", "baseline", "use_cache"):
+    if last == "group_size":
+        return [1, 0, 65_537, 2.0, "8", None, True]
+    if last == "length_normalisation":
+        return ["tokens", None, 1]
+    if last in ("normalize_advantage", "normalise_std", "per_token", "baseline", "use_cache"):
         return [0, 1, "yes", None]
     if last == "learning_rate_schedule":
         return ["cosine", None, 1]
