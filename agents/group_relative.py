@@ -20,14 +20,14 @@ from .groups import GroupCollecting, GroupRolloutBuffer, check_groups
 from .guard import Guarded
 from .probe import Probe
 from .scaled import reward_scale
-from .settings import Choice, Count, DeepSettings, NotNegative, Positive
+from .settings import Choice, ControlledSettings, Count, NotNegative, Positive
 
 Normalisation: TypeAlias = Literal["episode", "token", "none"]
 
 FEW = 1e-4  # added to a deviation
 
 
-class GroupSettings(DeepSettings):
+class GroupSettings(ControlledSettings):
     """What agents have that compare completions of one prompt."""
 
     group_size: int = Field(8, ge=2, le=65_536, description="the completions of each prompt; n_envs is a multiple")
@@ -113,8 +113,9 @@ class GroupRelative(Guarded, GroupCollecting):
     """Learning from groups of completions of one prompt, without a critic, as an SB3 algorithm.
 
     A minibatch's loss is that of PPO (Schulman et al., 2017, equation 7), - sum_t w_t min(rho_t A_t, clip(rho_t) A_t)
-    with the weights of `token_weights`, less `ent_coef` times the mean entropy. The value head learns nothing. What a
-    time limit cuts off is lost: a completion's return is what it earned.
+    with the weights of `token_weights`, less `ent_coef` times the mean entropy; a divergence that is part of it (see
+    `KLControl`) has the same weights, and is not divided by deviations where advantages are. The value head learns
+    nothing. What a time limit cuts off is lost: a completion's return is what it earned.
 
     Args:
         settings: the fields of its `Settings`, and `OnPolicyAlgorithm`'s arguments.
@@ -134,7 +135,7 @@ class GroupRelative(Guarded, GroupCollecting):
     normalise_std: bool = False
 
     def __init__(self, policy: Any, env: Any, **settings: Any) -> None:
-        own = self.settings.model_fields.keys() - DeepSettings.model_fields.keys() - {"ent_coef"}
+        own = self.settings.model_fields.keys() - ControlledSettings.model_fields.keys() - {"ent_coef"}
         values = {**self.settings().model_dump(exclude={*OWN}), **settings}
         for name in own:
             setattr(self, name, values.pop(name))
@@ -182,14 +183,15 @@ class GroupRelative(Guarded, GroupCollecting):
     def _loss(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Return a minibatch's loss, and what is recorded of it, `(5,)`."""
         prefixes = batch.observations
-        _, log_prob, entropy = self.policy.evaluate_actions(prefixes, batch.actions[:, 0])
-        assert entropy is not None
+        _, log_prob, entropy, penalty = self._evaluated(batch)
         weight = token_weights(prefixes.segment, len(prefixes.tokens), self.length_normalisation)
         log_ratio = log_prob - batch.old_log_prob
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         policy_loss = -(weight * torch.min(batch.advantages * ratio, batch.advantages * clipped)).sum()
         loss = policy_loss - self.ent_coef * entropy.mean()
+        if penalty is not None:
+            loss = loss + (weight * penalty).sum()
         with torch.no_grad():
             divergence = (ratio - 1 - log_ratio).mean()  # k3 of Schulman (2020), from the policy before the update
             fraction = ((ratio - 1).abs() > self.clip_range).float().mean()

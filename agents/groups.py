@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from textgym.errors import InvalidSetting
 
 from .buffers import EpisodeRolloutBuffer
+from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
 
 Array = npt.NDArray[Any]
@@ -76,7 +76,7 @@ class GroupRolloutBuffer(EpisodeRolloutBuffer):
         return spread, (self.completion, step)
 
 
-class GroupCollecting(MaskedAgent, OnPolicyAlgorithm):
+class GroupCollecting(Controlled, MaskedAgent):
     """Mixed into an on-policy algorithm: its rollouts are groups of completions of one prompt.
 
     At the start of a rollout all rows begin anew, and the `group_size` rows of a group with one seed. An environment's
@@ -135,6 +135,7 @@ class GroupCollecting(MaskedAgent, OnPolicyAlgorithm):
             obs = new_obs
         self._check_alike(prompts)
         rollout_buffer.keep(np.stack(before), self.episodes)
+        self._observe(rollout_buffer)
         self._weigh(rollout_buffer)
         callback.update_locals(locals())
         callback.on_rollout_end()

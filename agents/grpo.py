@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from .group_relative import GroupRelative, GroupSettings, Normalisation, choose, group_arguments
+from .kl_control import controlled
 from .recipe import Recipe
 from .settings import Count
 
@@ -40,9 +41,9 @@ class GRPO(GroupRelative):
     settings = GRPOSettings
 
 
-def build(env: Any, settings: GRPOSettings, **runtime: Any) -> GRPO:
+def build(env: Any, settings: GRPOSettings, **runtime: Any) -> Any:
     """Return GRPO with a `TransformerExtractor`."""
-    return GRPO(**group_arguments(env, settings), **runtime)
+    return controlled(GRPO(**group_arguments(env, settings), **runtime), settings)
 
 
 make = Recipe("grpo", GRPOSettings, build, choose)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from .group_relative import GroupRelative, GroupSettings, choose, group_arguments
+from .kl_control import controlled
 from .recipe import Recipe
 from .settings import Count, Positive
 
@@ -34,9 +35,9 @@ class RLOO(GroupRelative):
     settings = RLOOSettings
 
 
-def build(env: Any, settings: RLOOSettings, **runtime: Any) -> RLOO:
+def build(env: Any, settings: RLOOSettings, **runtime: Any) -> Any:
     """Return RLOO with a `TransformerExtractor`."""
-    return RLOO(**group_arguments(env, settings), **runtime)
+    return controlled(RLOO(**group_arguments(env, settings), **runtime), settings)
 
 
 make = Recipe("rloo", RLOOSettings, build, choose)

@@ -55,8 +55,8 @@ def test_a_group_answers_one_prompt_and_other_groups_others(rows: Callable[[], A
     assert len({group[0] for group in groups}) > 10
     before = [prompts[first] for first in range(0, 120, group_size)]
     collected(agent)  # the next rollout asks something else
-    rows = buffer.tokens[:, : task.max_prompt]
-    assert before != [rows[buffer.segment[buffer.completion == i, 0][0]].tobytes() for i in range(0, 120, group_size)]
+    asked = buffer.tokens[:, : task.max_prompt]
+    assert before != [asked[buffer.segment[buffer.completion == i, 0][0]].tobytes() for i in range(0, 120, group_size)]
 
 
 def test_a_rollout_holds_the_first_completions_of_each_row_whole() -> None:

@@ -130,6 +130,13 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(
     check_resume(tmp_path, name, env, stopped, **settings_of(name))
 
 
+@pytest.mark.parametrize("name", ["ppo", "a2c", "reinforce", "rloo", "grpo"])
+@pytest.mark.parametrize("kl", ["k1", "k3"])
+def test_what_an_agent_stays_near_to_and_how_much_goes_on(name: str, kl: str, tmp_path: Path) -> None:
+    near = {"kl_coefficient": 0.05, "kl": kl, "kl_target": 0.3, "kl_gain": 1.0}
+    check_resume(tmp_path, name, COPY, kl == "k1", **settings_of(name, **near))
+
+
 @pytest.mark.parametrize("name", sorted(DEEP))
 def test_a_falling_learning_rate_goes_on_falling(name: str, tmp_path: Path) -> None:
     check_resume(tmp_path, name, COPY, False, **settings_of(name, learning_rate_schedule="linear"))
