@@ -308,9 +308,8 @@ def check_size(folder: Path, config: Config, env: Any, learned: Arrays) -> None:
     shape = nested(config.settings).get("policy")
     if config.agent in AGENTS and isinstance(shape, dict):
         policy = TransformerSettings.read(shape, f"{folder}: policy")
-        asked = 12 * policy.n_layers * policy.d_model**2 + env.observation_space.shape[0] * policy.d_model
-        if asked > (held := sum(array.size for array in learned.values())):
-            raise InvalidSetting(f"{folder}: a policy of {short(shape)} has more than the {held} parameters there.")
+        with _refusing(str(folder)):
+            policy.require_held(env.observation_space.shape, sum(array.size for array in learned.values()))
 
 
 def _json(data: Any) -> bytes:

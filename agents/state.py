@@ -77,6 +77,8 @@ def get_state(agent: Any, exact: bool = True) -> dict[str, Any]:
     """
     broken = whole(agent) if exact else "it was interrupted"
     state: dict[str, Any] = {"exact": broken is None, "agent": None, "env": None}
+    if (control := getattr(agent, "kl_control", None)) is not None:  # what to stay near to is known either way
+        state["kl_control"] = control.get_state()
     if broken is not None:
         if exact:
             warnings.warn(f"{broken}: what it learned is saved, but the run cannot be resumed exactly.", stacklevel=3)
@@ -107,6 +109,8 @@ def set_state(agent: Any, state: Mapping[str, Any], continue_env: bool = True) -
     Raises:
         InvalidSetting, KeyError, TypeError: it is the state of another agent, or none.
     """
+    if (control := getattr(agent, "kl_control", None)) is not None:
+        control.set_state(state["kl_control"], agent.policy)
     if state["exact"] is not True:
         return
     own, bridge = state["agent"], _bridge(agent)

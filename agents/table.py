@@ -62,6 +62,8 @@ AGENTS: Names[str] = Names(
         "a2c": "agents.a2c:make",
         "ppo": "agents.ppo:make",
         "reinforce": "agents.reinforce:make",
+        "rloo": "agents.rloo:make",
+        "grpo": "agents.grpo:make",
     },
 )
 

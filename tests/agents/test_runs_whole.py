@@ -18,7 +18,7 @@ from textgym.errors import InvalidSetting
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = {"policy": {"d_model": 8, "n_layers": 1, "n_heads": 1}}
-DEEP = ("a2c", "dqn", "ppo", "reinforce")
+DEEP = ("a2c", "dqn", "grpo", "ppo", "reinforce", "rloo")
 ENV: dict[str, Any] = {"target": ["ab", "ba"], "alphabet": "abc", "eos": "$"}
 
 
