@@ -128,7 +128,10 @@ def _fresh(config: Config, device: str) -> Any:
     """Return a new agent in a new environment."""
     config.task()
     env = make_vec_env(config.env or "", config.n_envs, seed=config.seed, **config.env_kwargs)
-    return make(config.agent, env, seed=config.seed, device=check_device(device), **config.settings)
+    agent = make(config.agent, env, seed=config.seed, device=check_device(device), **config.settings)
+    if (control := getattr(agent, "kl_control", None)) is not None:
+        control.check(agent)
+    return agent
 
 
 def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
