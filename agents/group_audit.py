@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from math import factorial, prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class Grouped:
         per_token: as in the agent's settings; without deviations alone.
         normalise_std: of `grpo`.
         by_length: whether each completion is averaged over its tokens, as `length_normalisation="episode"`.
+        spoil: what makes it wrong.
     """
 
     agent: str
@@ -44,7 +45,7 @@ class Grouped:
     per_token: bool = False
     normalise_std: bool = False
     by_length: bool = False
-    spoil: ClassVar[Spoil | None] = None
+    spoil: Spoil | None = None
 
     def build(self, task: Task, n: int, steps: int, seed: int, policy: dict[str, Any]) -> Any:
         """Return the agent, on n rows, in whole groups, which write one completion each between updates."""

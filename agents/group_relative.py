@@ -202,7 +202,7 @@ def choose(seen: Probe, given: GroupSettings) -> dict[str, Choice]:
     """Return what the environment's rows, length and density of reward speak for."""
     n, most = seen.n_envs, type(given).model_fields["group_size"].default
     if "group_size" in given.model_fields_set or n < 2:
-        check_groups(n, given.group_size, "a group")
+        check_groups(n, given.group_size, type(given).__name__.removesuffix("Settings"))
     size = max([size for size in range(2, most + 1) if n % size == 0], default=max(n, 2))
     chosen = {"group_size": Choice(size, f"divides the {n} rows, at most {most} where it can")}
     if seen.dense:

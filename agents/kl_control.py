@@ -16,7 +16,7 @@ from textgym.errors import InvalidSetting
 
 from .buffers import EpisodeRolloutBuffer
 from .categorical import divergence, entropy
-from .reference import Frozen, Reference, find_reference, restored_reference
+from .reference import START, UNIFORM, Frozen, Reference, find_reference, restored_reference
 from .settings import ControlledSettings, Estimate
 
 CHUNK = 4096  # transitions that are measured at once
@@ -56,6 +56,11 @@ class KLControl:
     def in_loss(self) -> bool:
         """Whether it is part of the loss, not of the reward."""
         return self.estimate != "k1"
+
+    def check(self, agent: Any) -> None:
+        """Read the run that is the reference, where one is, before anything is learned or written."""
+        if self.name not in (START, UNIFORM):
+            self.begin(agent)
 
     def begin(self, agent: Any) -> None:
         """Find the reference, where that has not been done."""

@@ -308,7 +308,7 @@ def check_size(folder: Path, config: Config, env: Any, learned: Arrays) -> None:
     shape = nested(config.settings).get("policy")
     if config.agent in AGENTS and isinstance(shape, dict):
         policy = TransformerSettings.read(shape, f"{folder}: policy")
-        with _refusing(str(folder)):
+        with refusing(str(folder)):
             policy.require_held(env.observation_space.shape, sum(array.size for array in learned.values()))
 
 

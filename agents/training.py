@@ -141,7 +141,11 @@ def fresh(config: Config, device: str) -> Any:
     """Return a new agent in a new environment."""
     config.task()
     env = make_vec_env(config.env or "", config.n_envs, seed=config.seed, **config.env_kwargs)
-    return make(config.agent, env, seed=config.seed, device=check_device(device), init=config.init, **config.settings)
+    runtime = {"seed": config.seed, "device": check_device(device), "init": config.init}
+    agent = make(config.agent, env, **runtime, **config.settings)
+    if (control := getattr(agent, "kl_control", None)) is not None:
+        control.check(agent)
+    return agent
 
 
 def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:

@@ -242,6 +242,14 @@ def test_what_cannot_be_a_reference_is_refused(tmp_path: Path) -> None:
         made(reference=str(tmp_path / "other")).learn(10)
 
 
+def test_a_run_that_is_not_there_is_refused_before_anything_is_written(textgym: Any, tmp_path: Path) -> None:
+    near = ("--set", "kl_coefficient=0.1", "--set", "reference=nothing")
+    status, _, err = textgym("train", "TextGen-v0", "--steps", "100", "--out", "run", *near)
+    assert status != 0
+    assert "nothing holds no run" in err
+    assert not (tmp_path / "run").exists() or not [*(tmp_path / "run").iterdir()]
+
+
 def test_a_target_without_a_coefficient_is_refused() -> None:
     with pytest.raises(InvalidSetting, match=r"ppo: kl_target=6\.0 is refused: it adapts a kl_coeff.*is 0"):
         make("ppo", make_vec_env("TextGen-v0", 4), kl_target=6.0)
