@@ -98,7 +98,7 @@ def load_agent(name: str) -> Callable[..., Agent]:
     return found
 
 
-def make(name: str, env: Any, *, init: str | Path | Start | None = None, **overrides: Any) -> Any:
+def make(name: str, env: Any, *, init: Any = None, **overrides: Any) -> Any:
     """Return a fresh agent for an environment.
 
     Args:
