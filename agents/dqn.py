@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from .deep import discount, dqn_arguments
 from .guard import Guarded
 from .masked import MaskedAgent, masks_of
-from .policies import CachedTransformerDQNPolicy
+from .policies import PrefixDQNPolicy
 from .probe import Probe
 from .recipe import Recipe
 from .replay import EpisodeReplayBuffer
@@ -58,7 +58,7 @@ class GuardedDQN(Guarded, MaskedAgent, DQN):
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[Any, Any]:
         """Return the actions of all rows, `(n,)`, twice: as they are taken, and as they are remembered."""
         policy = self.policy
-        if not isinstance(policy, CachedTransformerDQNPolicy):
+        if not isinstance(policy, PrefixDQNPolicy):
             return super()._sample_action(learning_starts, action_noise, n_envs)
         if self.num_timesteps < learning_starts or np.random.rand() < self.exploration_rate:  # noqa: NPY002
             actions = self._any(n_envs, self._masks)
