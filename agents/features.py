@@ -32,6 +32,7 @@ class PrefixExtractor(BaseFeaturesExtractor):
     """
 
     transformer: PrefixNetwork  # set by who inherits
+    remembers = True  # whether the network can be read on from what is remembered
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class PrefixExtractor(BaseFeaturesExtractor):
                     "these observations are no token ids any more; something normalised them. Give VecNormalize "
                     "norm_obs=False."
                 )
-        plain = not self.use_cache or self.training or torch.is_grad_enabled()
+        plain = not (self.use_cache and self.remembers) or self.training or torch.is_grad_enabled()
         hidden = self.transformer.newest(ids) if plain else caches.read(self.transformer, ids)
         features: Tensor = hidden * self.scale
         return features
