@@ -48,13 +48,16 @@ class CausalLMExtractor(PrefixExtractor):
         width = observation_space.shape[0]
         loaded = load_causal_lm(model, pad, width, revision, copies)
         whole: Any = loaded.model
-        if whole.base_model is whole:
-            raise InvalidSetting(f"{type(whole).__name__} has no body apart from its head. Give another model.")
+        if whole.base_model is whole or not isinstance(whole.get_output_embeddings(), nn.Linear):
+            raise InvalidSetting(f"{type(whole).__name__} is no body with a linear head. Give another model.")
         super().__init__(observation_space, int(whole.config.hidden_size), TrunkCache, use_cache=use_cache)
         self.base: BaseModel = loaded.base
         self.transformer: CausalTrunk = _trunk(observation_space, loaded, pad, width)
         self.remembers = self.transformer.remembers
-        self.head: nn.Linear | None = whole.get_output_embeddings()
+        cap = getattr(whole.config, "final_logit_softcapping", None)
+        self.head: ActionHead | None = ActionHead(
+            whole.get_output_embeddings(), self.transformer.ids, 1 / self.scale, cap
+        )
         self.eval()
         self._check(whole)
         self.train()
@@ -62,13 +65,13 @@ class CausalLMExtractor(PrefixExtractor):
     def take_head(self, size: int) -> ActionHead:
         """Return the language model's head over the first `size` tokens of the environment; it is the caller's then."""
         assert self.head is not None
-        taken, self.head = ActionHead(self.head, self.transformer.ids[:size], 1 / self.scale), None
+        taken, self.head = self.head.over(size), None
         return taken
 
     @torch.no_grad()
     def _check(self, whole: Any) -> None:
         """Refuse a model that is not read as it reads itself."""
-        trunk, head, many = self.transformer, self.head, min(2, self.transformer.width)
+        trunk, many = self.transformer, min(2, self.transformer.width)
         tokens = torch.full((2, trunk.width), trunk.pad)
         tokens[:, :many] = torch.tensor([[0, 0], [0, trunk.pad - 1]])[:, 2 - many :]
         hidden = trunk(tokens)  # (2, many + 1, d), alike but for the newest
@@ -77,11 +80,12 @@ class CausalLMExtractor(PrefixExtractor):
                 f"{type(whole).__name__} is not causal: what it makes of a token depends on later ones. Give a "
                 "decoder, as GPT2LMHeadModel or LlamaForCausalLM."
             )
-        logits = whole(inputs_embeds=trunk.embedded(tokens), use_cache=False).logits
-        if not isinstance(head, nn.Linear) or not torch.allclose(head(hidden), logits, rtol=1e-3, atol=1e-3):
+        assert self.head is not None
+        logits = whole(inputs_embeds=trunk.embedded(tokens), use_cache=False).logits[..., trunk.ids]
+        if not torch.allclose(self.head(hidden * self.scale), logits, rtol=1e-3, atol=1e-3):
             raise InvalidSetting(
-                f"{type(whole).__name__}'s logits are no linear function of its last hidden vectors (it caps or scales "
-                "them), and only such heads can be read at a few tokens. Give another model."
+                f"{type(whole).__name__}'s logits are no linear function of its last hidden vectors (it scales them), "
+                "and only such heads can be read at a few tokens. Give another model."
             )
         if self.remembers:
             cache = TrunkCache(trunk, 2)
@@ -98,19 +102,20 @@ def _trunk(space: spaces.Space[Any], loaded: Loaded, pad: int, width: int) -> Ca
 
 
 class ActionHead(nn.Module):
-    """A language model's head over an environment's actions alone: no other logit is computed.
+    """A language model's head over an environment's tokens alone: no other logit is computed.
 
     Args:
         output: the model's own head, whose weights may be its embeddings.
-        ids: `(size,)` the model's token for each action.
+        ids: `(size,)` the model's token for each of them.
         scale: what features are multiplied by, to be the model's hidden vectors again.
+        cap: what logits are kept below, as cap tanh(logit / cap) (Gemma Team, 2024); None for no cap.
     """
 
     ids: Tensor
 
-    def __init__(self, output: nn.Linear, ids: Tensor, scale: float) -> None:
+    def __init__(self, output: nn.Linear, ids: Tensor, scale: float, cap: float | None = None) -> None:
         super().__init__()
-        self.output, self.scale = output, scale
+        self.output, self.scale, self.cap = output, scale, cap
         self.in_order = bool((ids == torch.arange(len(ids))).all())  # then no weight is copied
         self.register_buffer("ids", ids.clone(), persistent=False)
 
@@ -118,4 +123,9 @@ class ActionHead(nn.Module):
         """Return logits `(N, size)` of features `(N, d)`."""
         weight, bias = self.output.weight, self.output.bias
         chosen: Any = slice(len(self.ids)) if self.in_order else self.ids
-        return nn.functional.linear(features * self.scale, weight[chosen], None if bias is None else bias[chosen])
+        logits = nn.functional.linear(features * self.scale, weight[chosen], None if bias is None else bias[chosen])
+        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
+
+    def over(self, size: int) -> ActionHead:
+        """Return the same head over the first `size` tokens."""
+        return ActionHead(self.output, self.ids[:size], self.scale, self.cap)

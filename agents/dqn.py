@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import RolloutReturn
 from stable_baselines3.common.vec_env import VecEnv
 
-from .deep import discount, dqn_arguments
+from .deep import discount, dqn_arguments, step_size
 from .guard import Guarded
 from .masked import MaskedAgent, masks_of
 from .policies import PrefixDQNPolicy
@@ -21,7 +21,7 @@ from .probe import Probe
 from .recipe import Recipe
 from .replay import EpisodeReplayBuffer
 from .scaled import reward_scale
-from .settings import Choice, Count, DeepSettings, Positive, Share
+from .settings import Choice, Count, DeepSettings, Positive, Share, TrunkSettings
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +41,7 @@ class DQNSettings(DeepSettings):
     exploration_final_eps: Share = Field(0.05, description="the chance of a random action in the end")
     exploration_fraction: Share = Field(0.5, description="the share of learning in which that chance falls")
     max_grad_norm: Positive = Field(10.0, description="the norm that gradients are clipped to")
+    trunk: ClassVar[type[TrunkSettings]] = TrunkSettings
 
 
 class GuardedDQN(Guarded, MaskedAgent, DQN):
@@ -100,6 +101,7 @@ def choose(seen: Probe, given: DQNSettings) -> Mapping[str, Choice]:
         "target_update_interval": Choice(interval, "at least the rows that are stepped at once"),
         "reward_scale": reward_scale(seen),
         **discount(seen),
+        **step_size(given),
     }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .collecting import Collecting
-from .deep import discount, on_policy_arguments
+from .deep import discount, on_policy_arguments, step_size
 from .flat_adam import FlatAdam
 from .guard import Guarded
 from .probe import Probe
@@ -117,6 +117,7 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     return {
         "gamma": gamma,
         **discount(seen),
+        **step_size(given),
         "ent_coef": ent_coef,
         "n_steps": Choice(n_steps, f"eight times the {seen.width} tokens of an observation, within 32 to 256"),
         "batch_size": Choice(batch, f"at most {most}, and where it can divides the rollout's {rollout} transitions"),

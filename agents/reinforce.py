@@ -12,7 +12,7 @@ from stable_baselines3 import A2C
 from torch.nn import functional
 
 from .collecting import Collecting
-from .deep import OWN, discount, on_policy_arguments
+from .deep import OWN, discount, on_policy_arguments, step_size
 from .guard import Guarded
 from .probe import Probe
 from .recipe import Recipe
@@ -81,6 +81,7 @@ def choose(seen: Probe, given: ReinforceSettings) -> Mapping[str, Choice]:
         "n_steps": Choice(2 * length, f"two episodes of {length} tokens a row"),
         "reward_scale": reward_scale(seen),
         **discount(seen),
+        **step_size(given),
     }
 
 
