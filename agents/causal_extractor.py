@@ -84,8 +84,8 @@ class CausalLMExtractor(PrefixExtractor):
         logits = whole(inputs_embeds=trunk.embedded(tokens), use_cache=False).logits[..., trunk.ids]
         if not torch.allclose(self.head(hidden * self.scale), logits, rtol=1e-3, atol=1e-3):
             raise InvalidSetting(
-                f"{type(whole).__name__}'s logits are no linear function of its last hidden vectors (it scales them), "
-                "and only such heads can be read at a few tokens. Give another model."
+                f"{type(whole).__name__}'s logits are no linear function of its last hidden vectors (a scale or a "
+                "layer stands between), and only such heads can be read at a few tokens. Give another model."
             )
         if self.remembers:
             cache = TrunkCache(trunk, 2)

@@ -85,16 +85,11 @@ def load_causal_lm(
         config = _fresh_config(dict(model), pad, width)
         text = json.dumps(model, sort_keys=True, default=str).encode()
         base, folder = BaseModel(dict(model), None, hashlib.sha256(text).hexdigest()), None
-    elif isinstance(model, (str, os.PathLike)) and str(model):
-        folder, revision = _folder(os.fspath(model), revision)
+    else:
+        folder, revision = _folder(model, revision)
         config = _config(folder)
         source = str(folder) if revision is None else str(model)
         weights = _weights(folder)
-    else:
-        raise InvalidSetting(
-            f"model={model!r} names no model. Give a folder that save_pretrained wrote, a name on the hub, or a "
-            'configuration such as {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 2}.'
-        )
     _check_lengths(config, pad, width)
     _check_memory(config, copies)
     if folder is None:
@@ -108,7 +103,7 @@ def read_config(model: str | os.PathLike[str] | Mapping[str, Any], revision: str
     """Return a model's configuration; raises as `load_causal_lm` does."""
     if isinstance(model, Mapping):
         return _fresh_config(dict(model), 1, 1)
-    return _config(_folder(os.fspath(model), revision)[0])
+    return _config(_folder(model, revision)[0])
 
 
 @contextmanager
@@ -122,8 +117,13 @@ def _refusing(fault: str) -> Iterator[None]:
         raise InvalidSetting(f"{fault}: {cause[:400]}") from error
 
 
-def _folder(model: str, revision: str | None) -> tuple[Path, str | None]:
+def _folder(named: str | os.PathLike[str], revision: str | None) -> tuple[Path, str | None]:
     """Return where a model's files are, and the hub's commit where they come from there."""
+    if not isinstance(named, (str, os.PathLike)) or not (model := os.fspath(named)):
+        raise InvalidSetting(
+            f"model={named!r} names no model. Give a folder that save_pretrained wrote, a name on the hub, or a "
+            'configuration such as {"model_type": "gpt2", "n_layer": 2, "n_embd": 64, "n_head": 2}.'
+        )
     path = Path(model).expanduser()
     if path.is_dir():
         if revision is not None:
@@ -164,7 +164,7 @@ def _causal_types() -> set[str]:
 def _fresh_config(given: dict[str, Any], pad: int, width: int) -> Any:
     """Return a configuration with the environment's numbers where it has none of its own."""
     kind = given.pop("model_type", None)
-    if kind not in _causal_types():
+    if not isinstance(kind, str) or kind not in _causal_types():
         raise InvalidSetting(
             f"model_type={kind!r} is no causal language model's. Give one that AutoModelForCausalLM knows, such as "
             "'gpt2', 'llama' or 'qwen2'."

@@ -37,8 +37,8 @@ def check_size(folder: Path, config: Config, env: Any, learned: Mapping[str, Any
         from .causal_loading import read_config
 
         model = read_config(shape["model"], shape.get("revision"))
-        asked = model.num_hidden_layers * model.hidden_size**2 + model.vocab_size * model.hidden_size
-        if model.num_hidden_layers > LAYERS or asked > held:
+        layers, width = getattr(model, "num_hidden_layers", 0), model.hidden_size
+        if layers > LAYERS or layers * width**2 + model.vocab_size * width > held:
             raise InvalidSetting(f"{folder}: a model of {short(shape)} has more than the {held} parameters there.")
     elif config.agent in AGENTS and isinstance(shape, dict):
         policy = TransformerSettings.read(shape, f"{folder}: policy")
