@@ -173,6 +173,29 @@ def test_an_update_sees_what_the_rollout_did(kind: dict[str, Any], sampling: dic
     assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
 
 
+def test_an_update_reads_the_cut_that_was_drawn_from_and_sb3s_own_one_of_the_parameters_now() -> None:
+    policy_settings = {"model": GPT2, "top_k": 2}
+    model = make("ppo", make_vec_env("TextGym/Copy-v0", 6, seed=0), n_steps=20, device="cpu", policy=policy_settings)
+    _, callback = model._setup_learn(10**6)
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, 20)
+    policy, (batch,) = model.policy, model.rollout_buffer.get(None)
+    prefixes, taken = batch.observations, batch.actions.flatten().long()
+    assert (prefixes.masks.sum(dim=1) == 2).all()
+    with torch.no_grad():
+        policy.action_net.output.weight.add_(torch.randn_like(policy.action_net.output.weight))  # other likeliest ones
+    features = policy.features_extractor.read_prefixes(prefixes)
+    logits = policy.action_net(features).masked_fill(~prefixes.masks, -torch.inf)
+    _, log_prob, _ = policy.evaluate_actions(prefixes, taken)
+    torch.testing.assert_close(log_prob, logits.log_softmax(1).gather(1, taken[:, None])[:, 0], atol=1e-5, rtol=1e-5)
+    obs = torch.as_tensor(model._last_obs)
+    policy.set_training_mode(False)
+    with torch.no_grad():
+        actions, _, drawn = policy(obs)
+        torch.testing.assert_close(policy.evaluate_actions(obs, actions)[1], drawn, atol=1e-5, rtol=0)
+        unlikely = policy.action_net(policy.features_extractor(obs)).argmin(dim=1)
+        assert (policy.evaluate_actions(obs, unlikely)[1] > -50).all()  # as if it had been in the cut
+
+
 def test_with_sb3s_own_ppo_whole_episodes_and_single_steps_learn_alike() -> None:
     learned = []
     for packed in (False, True):
@@ -273,3 +296,11 @@ def test_it_learns_to_write(agent: str, kind: dict[str, Any], tmp_path: Path) ->
     model = make(agent, env, policy={"model": folder}, seed=0, device="cpu").learn(2_000 if agent == "dqn" else 3_000)
     assert evaluate(model, deterministic=True).expected_return == 3
     assert 0 < evaluate(model).expected_return <= 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+def test_it_learns_on_a_gpu(agent: str) -> None:
+    env = make_vec_env("TextGen-v0", 8, seed=0)
+    model = make(agent, env, policy={"model": LLAMA}, seed=0, device="cuda").learn(3_000)
+    assert evaluate(model, deterministic=True).expected_return == 3
