@@ -182,7 +182,8 @@ def test_an_update_reads_the_cut_that_was_drawn_from_and_sb3s_own_one_of_the_par
     prefixes, taken = batch.observations, batch.actions.flatten().long()
     assert (prefixes.masks.sum(dim=1) == 2).all()
     with torch.no_grad():
-        policy.action_net.output.weight.add_(torch.randn_like(policy.action_net.output.weight))  # other likeliest ones
+        weight = policy.action_net.output.weight
+        weight.add_(0.1 * torch.randn_like(weight))  # others are likeliest then
     features = policy.features_extractor.read_prefixes(prefixes)
     logits = policy.action_net(features).masked_fill(~prefixes.masks, -torch.inf)
     _, log_prob, _ = policy.evaluate_actions(prefixes, taken)
