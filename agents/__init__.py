@@ -14,6 +14,7 @@ from .table import AGENTS, Agent, load_agent, make
 if TYPE_CHECKING:
     from . import exact
     from .buffers import EpisodeRolloutBuffer
+    from .causal_lm import CausalLMDQNPolicy, CausalLMPolicy
     from .config import Config
     from .exact import evaluate
     from .features import TransformerExtractor
@@ -32,6 +33,8 @@ _LATER = {
     "AgentPolicy": ".probabilities",
     "CachedTransformerDQNPolicy": ".policies",
     "CachedTransformerPolicy": ".policies",
+    "CausalLMDQNPolicy": ".causal_lm",
+    "CausalLMPolicy": ".causal_lm",
     "EpisodeReplayBuffer": ".replay",
     "EpisodeRolloutBuffer": ".buffers",
     "FiniteGuard": ".guard",
@@ -53,6 +56,8 @@ __all__ = [
     "AgentPolicy",
     "CachedTransformerDQNPolicy",
     "CachedTransformerPolicy",
+    "CausalLMDQNPolicy",
+    "CausalLMPolicy",
     "Config",
     "EpisodeReplayBuffer",
     "EpisodeRolloutBuffer",

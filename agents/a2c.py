@@ -9,7 +9,7 @@ from pydantic import Field
 from stable_baselines3 import A2C
 
 from .collecting import Collecting
-from .deep import discount, on_policy_arguments
+from .deep import discount, on_policy_arguments, step_size
 from .guard import Guarded
 from .kl_control import controlled
 from .probe import Probe
@@ -53,6 +53,7 @@ def choose(seen: Probe, given: A2CSettings) -> Mapping[str, Choice]:
         "n_steps": Choice(n_steps, f"some two episodes of {length} tokens a row, within 8 to 64"),
         "reward_scale": reward_scale(seen),
         **discount(seen),
+        **step_size(given),
     }
 
 

@@ -15,11 +15,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from .buffers import EpisodeRolloutBuffer
 from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
-from .policies import CachedTransformerPolicy
+from .policies import PrefixPolicy
 
 
 class Collecting(Controlled, MaskedAgent):
-    """Mixed into an on-policy algorithm of SB3's with a `CachedTransformerPolicy` and an `EpisodeRolloutBuffer`.
+    """Mixed into an on-policy algorithm of SB3's with a `PrefixPolicy` and an `EpisodeRolloutBuffer`.
 
     A rollout is what SB3's own `collect_rollouts` makes of it, but that actions are drawn within the environment's
     masks, and that all rows that a time limit cuts in one step are valued in one batch. With another policy, buffer or
@@ -31,12 +31,12 @@ class Collecting(Controlled, MaskedAgent):
     ) -> bool:
         """Fill the buffer with `n_rollout_steps` steps of each row; return False where a callback ended it early."""
         policy = self.policy
-        own = isinstance(policy, CachedTransformerPolicy) and isinstance(rollout_buffer, EpisodeRolloutBuffer)
+        own = isinstance(policy, PrefixPolicy) and isinstance(rollout_buffer, EpisodeRolloutBuffer)
         if not own or not isinstance(self.action_space, spaces.Discrete):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         assert self._last_obs is not None
         assert self._last_episode_starts is not None
-        assert isinstance(policy, CachedTransformerPolicy)
+        assert isinstance(policy, PrefixPolicy)
         assert isinstance(rollout_buffer, EpisodeRolloutBuffer)
         policy.set_training_mode(False)
         policy.forget()
@@ -49,6 +49,9 @@ class Collecting(Controlled, MaskedAgent):
                 obs_tensor = torch.as_tensor(self._last_obs, device=self.device)
                 allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
                 actions, values, log_probs = policy(obs_tensor, action_masks=allowed)
+            if policy.sampling.cuts:  # an update must know what was drawn from
+                assert policy.drawn_within is not None
+                masks = policy.drawn_within.cpu().numpy()
             actions = actions.cpu().numpy()
             new_obs: Any
             new_obs, rewards, dones, infos = env.step(actions)

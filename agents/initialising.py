@@ -14,9 +14,10 @@ from safetensors.numpy import load as from_bytes
 from textgym.errors import InvalidSetting
 
 from .config import Start
+from .fitting import check_env, check_size
 from .layers import merged, nested
 from .recipe import Recipe
-from .runs import Run, check_env, check_size, read_run, refusing
+from .runs import Run, read_run, refusing
 from .settings import DeepSettings
 from .state import env_of, parameters, set_parameters
 from .transformer import CausalTransformer

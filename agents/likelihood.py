@@ -13,10 +13,11 @@ from gymnasium import spaces
 from textgym import Episodes, Task
 from textgym.arrays import FloatArray
 
+from .fitting import check_env
 from .making import make_vec_env
 from .prefixes import Prefixes
 from .probabilities import AgentPolicy, acting, network_of
-from .runs import check_env, read_run, restore
+from .runs import read_run, restore
 from .sb3_state import get_global_chance, set_global_chance
 from .text_data import Corpus, written
 

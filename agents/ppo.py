@@ -16,7 +16,7 @@ from torch.nn import functional
 from textgym.errors import InvalidSetting
 
 from .collecting import Collecting
-from .deep import discount, on_policy_arguments
+from .deep import discount, on_policy_arguments, step_size
 from .flat_adam import FlatAdam
 from .guard import Guarded
 from .kl_control import controlled
@@ -124,6 +124,7 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     return {
         "gamma": gamma,
         **discount(seen),
+        **step_size(given),
         "ent_coef": ent_coef,
         "n_steps": Choice(n_steps, f"eight times the {seen.width} tokens of an observation, within 32 to 256"),
         "batch_size": Choice(batch, f"at most {most}, and where it can divides the rollout's {rollout} transitions"),

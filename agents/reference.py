@@ -14,10 +14,12 @@ from textgym import Task
 from textgym.errors import InvalidSetting
 
 from .categorical import log_probabilities
+from .fitting import require_held
 from .making import make_vec_env
+from .policies import CachedTransformerPolicy
 from .prefixes import Prefixes
 from .sb3_state import get_global_chance, set_global_chance
-from .settings import TransformerSettings
+from .settings import CausalLMSettings, TransformerSettings
 from .state import parameters, set_parameters
 
 START, UNIFORM = "start", "uniform"
@@ -81,21 +83,27 @@ class Frozen:
     def get_state(self) -> dict[str, Any]:
         """Return its sizes and parameters."""
         own = {name: tensor.detach().clone() for name, tensor in parameters(self.policy).items()}
-        return {"sizes": dict(self.policy.features_extractor_kwargs), "parameters": own}
+        return {"sizes": self.policy.sizes, "parameters": own}
 
 
 def twin(policy: ActorCriticPolicy, sizes: Mapping[str, Any] | None = None) -> ActorCriticPolicy:
-    """Return a fresh policy like another, on its device; global chance is not touched.
+    """Return a fresh policy in another's spaces, on its device; global chance is not touched.
 
     Args:
         policy: like which.
-        sizes: of its transformer, instead of the other's.
+        sizes: its network's, as `PrefixPolicy.sizes` has them, instead of the other's; a language model's or not.
     """
-    arguments = policy._get_constructor_parameters()
+    arguments, kind = policy._get_constructor_parameters(), type(policy)
     if sizes is not None:
-        arguments["features_extractor_kwargs"] = dict(sizes)
+        spaces = {name: arguments[name] for name in ("observation_space", "action_space", "lr_schedule")}
+        if "model" in sizes:
+            from .causal_lm import CausalLMPolicy
+
+            kind, arguments = CausalLMPolicy, {**spaces, **sizes}
+        else:
+            kind, arguments = CachedTransformerPolicy, {**spaces, "features_extractor_kwargs": dict(sizes)}
     with torch.random.fork_rng(devices=[]):
-        return type(policy)(**arguments).to(policy.device)
+        return kind(**arguments).to(policy.device)
 
 
 def find_reference(name: str, agent: Any) -> Reference:
@@ -143,9 +151,10 @@ def restored_reference(state: Mapping[str, Any], policy: ActorCriticPolicy) -> F
     Raises:
         InvalidSetting, KeyError, TypeError, AttributeError: it is no such state.
     """
-    sizes = TransformerSettings.read(state["sizes"], "the reference")
+    kind = CausalLMSettings if "model" in state["sizes"] else TransformerSettings
+    sizes = kind.read(state["sizes"], "the reference").model_dump()
     arrays = {str(name): tensor.numpy() for name, tensor in state["parameters"].items()}
-    sizes.require_held(policy.observation_space.shape, sum(array.size for array in arrays.values()))
-    copy = twin(policy, sizes.model_dump())
+    require_held(sizes, policy.observation_space, sum(array.size for array in arrays.values()), "the reference")
+    copy = twin(policy, sizes)
     set_parameters(copy, arrays)
     return Frozen(copy)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .collecting import Collecting
-from .deep import OWN, discount, on_policy_arguments
+from .deep import OWN, discount, on_policy_arguments, step_size
 from .guard import Guarded
 from .kl_control import controlled
 from .probe import Probe
@@ -92,6 +92,7 @@ def choose(seen: Probe, given: ReinforceSettings) -> Mapping[str, Choice]:
         "n_steps": Choice(2 * length, f"two episodes of {length} tokens a row"),
         "reward_scale": reward_scale(seen),
         **discount(seen),
+        **step_size(given),
     }
 
 

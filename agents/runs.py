@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,18 @@ from safetensors.numpy import save as to_bytes
 
 from textgym.errors import InvalidSetting, NotFinite, UnknownName
 
-from .about import about, environment
+from .about import about
 from .config import Config
 from .device import check_device
+from .fitting import check_base, check_env, check_size
 from .folder import holds_run, read_files, read_json, write_files
 from .layers import nested
 from .making import make_vec_env
 from .metrics import Row, read_metrics
-from .settings import TransformerSettings
 from .state import continues_exactly, env_of, get_state, parameters, set_parameters, set_state
 from .table import AGENTS, RUNTIME, Made, make
 from .trees import as_array, pack, unpack
-from .vec_env import bridge_of, name_of
+from .vec_env import bridge_of
 
 UNSEEN = 2**22  # tokens in the rows of a run that holds no state of its environment
 Arrays = dict[str, npt.NDArray[Any]]
@@ -262,6 +261,7 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
     check_size(folder, config, env, learned)
     with refusing(f"{folder} asks for an agent that cannot be made", keep=UnknownName):
         made = make(config.agent, env, seed=config.seed, device=device, **config.settings)
+    check_base(folder, manifest, made)
     with refusing(f"{folder} does not hold this agent's parameters and state"):
         set_parameters(made, learned)
         if config.init is not None or config.pretraining is not None:
@@ -290,26 +290,6 @@ def _make_env(folder: Path, config: Config, state: Arrays | None) -> Any:
         if width * config.n_envs > held:
             raise InvalidSetting(f"{config.n_envs} rows of {width} tokens, where {held} numbers of state are there")
         return make_vec_env(config.env or "", config.n_envs, **config.env_kwargs)
-
-
-def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any) -> None:
-    """Refuse an environment in which the parameters would mean something else."""
-    for name, value in environment(env).items():
-        if manifest.get(name) != value:
-            raise InvalidSetting(
-                f"{folder} was trained on {short(config.env or 'a Task')} with {name}={short(manifest.get(name))}; "
-                f"this environment, {name_of(env)}, has {name}={value!r}. Give the one that it was trained on, "
-                f"whose arguments were {short(config.env_kwargs)}."
-            )
-
-
-def check_size(folder: Path, config: Config, env: Any, learned: Arrays) -> None:
-    """Refuse settings of a transformer with more parameters than the run holds, before memory is asked for them."""
-    shape = nested(config.settings).get("policy")
-    if config.agent in AGENTS and isinstance(shape, dict):
-        policy = TransformerSettings.read(shape, f"{folder}: policy")
-        with refusing(str(folder)):
-            policy.require_held(env.observation_space.shape, sum(array.size for array in learned.values()))
 
 
 def _json(data: Any) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -13,6 +14,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -27,6 +29,9 @@ Pair: TypeAlias = Annotated[
 """Two shares; JSON and YAML know lists alone."""
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Name: TypeAlias = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, PurePath) else given)]
+"""A text, or a path."""
+Estimate: TypeAlias = Literal["k1", "exact", "k3"]
 
 
 class Choice(NamedTuple):
@@ -109,11 +114,6 @@ class Settings(BaseModel):
                 yield prefix + name
 
 
-Name: TypeAlias = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, PurePath) else given)]
-"""A text, or a path."""
-Estimate: TypeAlias = Literal["k1", "exact", "k3"]
-
-
 class TransformerSettings(Settings):
     """The causal transformer."""
 
@@ -128,16 +128,26 @@ class TransformerSettings(Settings):
             raise ValueError(f"n_heads={self.n_heads} does not divide d_model={self.d_model}")
         return self
 
-    def require_held(self, shape: tuple[int, ...] | None, held: int) -> None:
-        """Raise `InvalidSetting` where so large a transformer cannot have so few parameters, before any is made.
 
-        Args:
-            shape: of an observation.
-            held: how many parameters there are.
-        """
-        asked = 12 * self.n_layers * self.d_model**2 + (shape or (0,))[0] * self.d_model
-        if asked > held:
-            raise InvalidSetting(f"a policy of {self.model_dump()} has more than the {held} parameters there.")
+class TrunkSettings(Settings):
+    """A Hugging Face causal language model in the transformer's place."""
+
+    model: str | dict[str, Any] = Field(
+        min_length=1, description="a model's folder or name on the hub, or a configuration with its model_type"
+    )
+    revision: str | None = Field(None, description="of a name on the hub: which commit")
+    use_cache: bool = Field(True, description="whether each token is read once; false reads every prefix anew")
+
+
+class CausalLMSettings(TrunkSettings):
+    """A causal language model as actor and critic."""
+
+    critic: Literal["shared", "separate"] = Field(
+        "shared", description="whether values come from the actor's hidden vectors, or a copy of the model"
+    )
+    temperature: Positive = Field(1.0, description="what logits are divided by")
+    top_k: Count | None = Field(None, description="how many of the likeliest tokens can be written; none for all")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="the share of probability that can be written")
 
 
 class DeepSettings(Settings):
@@ -151,8 +161,32 @@ class DeepSettings(Settings):
     max_grad_norm: Positive = Field(0.5, description="the norm that gradients are clipped to")
     reward_scale: Positive = Field(1.0, description="what rewards are multiplied by before the agent sees them")
     policy: TransformerSettings = Field(
-        TransformerSettings(), description='the transformer: write policy.d_model=128, or {"d_model": 128}'
+        TransformerSettings(),
+        description='the transformer: write policy.d_model=128, or {"d_model": 128}; policy.model=DIR for a '
+        "pretrained language model",
     )
+    trunk: ClassVar[type[TrunkSettings]] = CausalLMSettings  # what `policy` holds where it names a model
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], owner: str) -> Self:
+        """Return settings from what a user gave, as `Settings.read` does; `policy` with a model is a language model."""
+        policy = given.get("policy")
+        if not isinstance(policy, Mapping) or "model" not in policy or _has_trunk(cls):
+            return super().read(given, owner)
+        found: Self = _with_trunk(cls).read(given, owner)
+        return found
+
+
+def _has_trunk(settings: type[DeepSettings]) -> bool:
+    kind = settings.model_fields["policy"].annotation
+    return isinstance(kind, type) and issubclass(kind, TrunkSettings)
+
+
+@cache
+def _with_trunk(settings: type[DeepSettings]) -> Any:
+    """Return an agent's settings whose policy is a language model."""
+    policy = (settings.trunk, Field(description="the language model"))
+    return create_model(settings.__name__, __base__=settings, __doc__=settings.__doc__, policy=policy)
 
 
 class ControlledSettings(DeepSettings):

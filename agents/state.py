@@ -165,6 +165,11 @@ def continues_exactly(agent: Any) -> bool:
     return known and bridge is not None and hasattr(bridge.env.unwrapped, "get_state")
 
 
+def base_model_of(agent: Any) -> Any:
+    """Return the `BaseModel` that an agent's policy began as; None where it began as none."""
+    return getattr(getattr(agent, "policy", None), "base_model", None)
+
+
 def env_of(agent: Any) -> Any:
     """Return an agent's environment; None where it says none."""
     return agent.get_env() if hasattr(agent, "get_env") else getattr(agent, "env", None)
