@@ -15,7 +15,7 @@ from torch import Tensor
 from textgym.arrays import FloatArray
 from textgym.errors import InvalidSetting
 
-from .deep import OWN, discount, on_policy_arguments
+from .deep import OWN, discount, on_policy_arguments, step_size
 from .groups import GroupCollecting, GroupRolloutBuffer, check_groups
 from .guard import Guarded
 from .probe import Probe
@@ -207,7 +207,7 @@ def choose(seen: Probe, given: GroupSettings) -> dict[str, Choice]:
     chosen = {"group_size": Choice(size, f"divides the {n} rows, at most {most} where it can")}
     if seen.dense:
         chosen["per_token"] = Choice(True, "most steps pay: what came before a token is not its merit")
-    return {**chosen, "reward_scale": reward_scale(seen), **discount(seen)}
+    return {**chosen, "reward_scale": reward_scale(seen), **discount(seen), **step_size(given)}
 
 
 def group_arguments(env: Any, settings: GroupSettings) -> dict[str, Any]:
