@@ -14,12 +14,15 @@ from .table import AGENTS, Agent, load_agent, make
 if TYPE_CHECKING:
     from . import exact
     from .buffers import EpisodeRolloutBuffer
+    from .causal_lm import CausalLMDQNPolicy, CausalLMPolicy
     from .config import Config
     from .exact import evaluate
     from .features import TransformerExtractor
     from .guard import FiniteGuard
+    from .initialising import initialise
     from .making import make_vec_env
     from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
+    from .pretraining import pretrain
     from .probabilities import AgentPolicy
     from .replay import EpisodeReplayBuffer
     from .runs import load, save
@@ -30,6 +33,8 @@ _LATER = {
     "AgentPolicy": ".probabilities",
     "CachedTransformerDQNPolicy": ".policies",
     "CachedTransformerPolicy": ".policies",
+    "CausalLMDQNPolicy": ".causal_lm",
+    "CausalLMPolicy": ".causal_lm",
     "EpisodeReplayBuffer": ".replay",
     "EpisodeRolloutBuffer": ".buffers",
     "FiniteGuard": ".guard",
@@ -38,8 +43,10 @@ _LATER = {
     "Config": ".config",
     "evaluate": ".exact",
     "import_sb3_zip": ".sb3_zip",
+    "initialise": ".initialising",
     "load": ".runs",
     "make_vec_env": ".making",
+    "pretrain": ".pretraining",
     "save": ".runs",
 }
 
@@ -49,6 +56,8 @@ __all__ = [
     "AgentPolicy",
     "CachedTransformerDQNPolicy",
     "CachedTransformerPolicy",
+    "CausalLMDQNPolicy",
+    "CausalLMPolicy",
     "Config",
     "EpisodeReplayBuffer",
     "EpisodeRolloutBuffer",
@@ -58,10 +67,12 @@ __all__ = [
     "evaluate",
     "exact",
     "import_sb3_zip",
+    "initialise",
     "load",
     "load_agent",
     "make",
     "make_vec_env",
+    "pretrain",
     "save",
 ]
 

@@ -11,9 +11,9 @@ from typing import Any
 from textgym import Task
 
 from .config import Config
-from .state import env_of
+from .state import base_model_of, env_of
 
-PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "numpy", "safetensors")
+PACKAGES = ("textgym", "gymnasium", "stable-baselines3", "torch", "transformers", "numpy", "safetensors")
 
 
 def about(config: Config, agent: Any) -> dict[str, Any]:
@@ -24,8 +24,15 @@ def about(config: Config, agent: Any) -> dict[str, Any]:
         "env_kwargs": config.env_kwargs,
         "seed": config.seed,
         "steps": getattr(agent, "num_timesteps", 0),
+        **base_model(agent),
         **environment(env_of(agent)),
     }
+
+
+def base_model(agent: Any) -> dict[str, Any]:
+    """Return which pretrained model an agent's policy began as, where it began as one."""
+    base = base_model_of(agent)
+    return {} if base is None else {"base_model": {"sha256": base.sha256, "revision": base.revision}}
 
 
 def versions() -> dict[str, str | None]:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .row_cache import RowCache
 from .transformer import Block, CausalTransformer
 
 
-class PrefixCache:
-    """What a transformer has computed for n rows of tokens, recognised by what the rows hold.
-
-    A row that extends the prefix remembered for it, by any number of tokens, costs the new tokens alone; any other row
-    is read anew. Rows need nothing in common: prompts and completions may have all lengths. Keys and values stand in
-    the order of a row's tokens, behind the learned first vector's, whatever columns the tokens have.
-
-    It holds for the parameters that it was made with; whoever changes them throws it away. Nothing here has gradients.
+class PrefixCache(RowCache):
+    """A `RowCache` of a `CausalTransformer`.
 
     Args:
         transformer: whose.
@@ -27,64 +21,10 @@ class PrefixCache:
 
     def __init__(self, transformer: CausalTransformer, rows: int) -> None:
         self.transformer = transformer
-        weight = transformer.token.weight
         blocks: list[Block] = list(transformer.blocks)  # type: ignore[arg-type]
         width = transformer.position.num_embeddings - 1
         self._blocks = [_CachedBlock(block, rows, width + 1) for block in blocks]
-        self._columns = torch.arange(width, device=weight.device)
-        self._slots = torch.arange(width + 1, device=weight.device)
-        self._rows = torch.arange(rows, device=weight.device)
-        self.tokens = torch.full((rows, width), transformer.pad, device=weight.device)  # (n, L) remembered
-        self.count = torch.zeros(rows, dtype=torch.long, device=weight.device)  # (n,) tokens remembered
-        self.stop = torch.zeros_like(self.count)  # (n,) the column after the newest
-        self.hidden = self._step(transformer.first().expand(rows, -1), 0)  # (n, d) of each row's whole prefix
-        self._empty = self.hidden[:1].clone()  # (1, d) of the empty prefix
-
-    def __len__(self) -> int:
-        return len(self.count)
-
-    def serves(self, tokens: Tensor) -> Tensor:
-        """Return how many of each row's tokens are remembered, `(n,)`; 0 where the row is another one."""
-        same = (tokens == self.tokens) | (self._columns >= self.stop[:, None])  # (n, L)
-        return self.count * same.all(dim=1)
-
-    def read(self, tokens: Tensor, known: Tensor) -> Tensor:
-        """Return the hidden vector of each row's whole prefix, `(n, d)`.
-
-        Args:
-            tokens: `(n, L)` ids, pads before and after.
-            known: what `serves` returned for them.
-        """
-        real = tokens != self.transformer.pad
-        count = real.sum(dim=1)
-        stop = ((self._columns + 1) * real).amax(dim=1)  # (n,)
-        new = count - known
-        (least, shortest), (most, longest) = torch.stack([new, count], dim=1).aminmax(dim=0)
-        if least == most == 1:  # the fast path: every row has written one token
-            newest = tokens.gather(1, stop[:, None] - 1)[:, 0]  # (n,)
-            x = self._embed(newest, count, stop - 1)  # (n, d)
-            if shortest == longest:
-                hidden = self._step(x, int(longest))
-            else:
-                hidden = self._extend(x[:, None], None, count, count)
-        else:
-            hidden = self.hidden.clone()
-            hidden[count == 0] = self._empty
-            for rows in ((new == 1).nonzero().flatten(), (new > 1).nonzero().flatten()):
-                if len(rows):
-                    hidden[rows] = self._catch_up(tokens[rows], rows, count[rows], known[rows], stop[rows])
-        self.tokens.copy_(tokens)  # not kept itself: it may be somebody's buffer
-        self.count, self.stop, self.hidden = count, stop, hidden
-        return hidden
-
-    def _catch_up(self, tokens: Tensor, rows: Tensor, count: Tensor, known: Tensor, stop: Tensor) -> Tensor:
-        """Read tokens `known` to `count` of some rows, `(r, d)`; a row's block may end in tokens that mean nothing."""
-        new = torch.arange(1, int((count - known).max()) + 1, device=tokens.device)
-        order = (known[:, None] + new).clamp(max=len(self._columns))  # (r, m) 1 for a row's first token
-        place = ((stop - count)[:, None] + order - 1).clamp(max=len(self._columns) - 1)
-        ids = tokens.gather(1, place)
-        ids = ids.masked_fill(ids == self.transformer.pad, 0)
-        return self._extend(self._embed(ids, order, place), rows, known + 1, count)
+        super().__init__(transformer, rows, width)
 
     def _embed(self, ids: Tensor, order: Tensor, columns: Tensor) -> Tensor:
         """Return `(..., d)` of tokens `(...)` that stand at these places of their rows."""
@@ -99,102 +39,13 @@ class PrefixCache:
         out: Tensor = self.transformer.norm(x)
         return out
 
-    def _extend(self, x: Tensor, rows: Tensor | None, first: Tensor, last: Tensor) -> Tensor:
-        """Read new tokens behind the prefixes that are remembered.
-
-        Args:
-            x: `(r, m, d)` embedded tokens.
-            rows: `(r,)` which rows; None for all.
-            first: `(r,)` the slot of each row's first new token.
-            last: `(r,)` the slot of its newest one.
-
-        Returns:
-            `(r, d)` the hidden vectors of the newest tokens.
-        """
-        slots = first[:, None] + torch.arange(x.shape[1], device=x.device)  # (r, m)
-        slots = slots.clamp(max=len(self._slots) - 1)
-        end = int(slots.max()) + 1
-        unseen = self._slots[:end] > slots[:, None, :, None]  # (r, 1, m, end)
+    def _read_block(self, x: Tensor, rows: Tensor | None, slots: Tensor, unseen: Tensor) -> Tensor:
+        """Return the hidden vectors `(r, m, d)` of new tokens."""
         at = self._rows if rows is None else rows
         for block in self._blocks:
             x = block.extend(x, at, slots, unseen, whole=rows is None)
-        out: Tensor = self.transformer.norm(x[torch.arange(len(x), device=x.device), last - first])
+        out: Tensor = self.transformer.norm(x)
         return out
-
-
-class Caches:
-    """The caches used last, chosen by what their rows hold, so that an evaluation in between costs nothing.
-
-    Args:
-        most: how many are kept.
-    """
-
-    def __init__(self, most: int = 2) -> None:
-        self.most = most
-        self._held: list[PrefixCache] = []  # the one used last comes last
-        self._of: CausalTransformer | None = None
-        self._owners: list[tuple[Any, str]] = []  # of its parameters: walking its modules costs more
-        self._print: tuple[int, ...] = ()
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._held.clear()
-        self._of = None
-
-    def serves(self, n: int) -> bool:
-        """Return whether n rows are remembered."""
-        return any(len(cache) == n for cache in self._held)
-
-    def read(self, transformer: CausalTransformer, tokens: Tensor) -> Tensor:
-        """Return the hidden vector of each row's whole prefix, `(n, d)`, reading as little as possible."""
-        if not len(tokens) or transformer.begin.is_inference() or _has_holes(transformer, tokens):
-            return transformer.newest(tokens)
-        with torch.inference_mode(False), torch.no_grad():  # what is kept must serve outside of inference, too
-            return self._read(transformer, tokens)
-
-    def _read(self, transformer: CausalTransformer, tokens: Tensor) -> Tensor:
-        if self._of is not transformer:
-            self._of = transformer
-            self._owners = _owners(transformer)
-        found = _fingerprint(self._owners)
-        if found != self._print:
-            self._held.clear()
-            self._print = found
-        served = [(cache, cache.serves(tokens)) for cache in self._held if len(cache) == len(tokens)]
-        best = max(served, key=lambda pair: int(pair[1].sum()), default=None)
-        if best is None or not best[1].any():  # nothing known: take the place of the one not used for longest
-            best = self._fresh(transformer, tokens, served)
-        cache, known = best
-        self._held = [*(other for other in self._held if other is not cache), cache][-self.most :]
-        return cache.read(tokens, known)
-
-    def _fresh(
-        self, transformer: CausalTransformer, tokens: Tensor, served: list[tuple[PrefixCache, Tensor]]
-    ) -> tuple[PrefixCache, Tensor]:
-        if len(self._held) == self.most and len(served) and served[0][0] is self._held[0]:
-            return served[0]  # of the same size: its memory serves again
-        cache = PrefixCache(transformer, len(tokens))
-        return cache, torch.zeros_like(cache.count)
-
-
-def _owners(transformer: CausalTransformer) -> list[tuple[Any, str]]:
-    """Return where a transformer's parameters are kept."""
-    return [(m._parameters, name) for m in transformer.modules() for name, p in m._parameters.items() if p is not None]
-
-
-def _fingerprint(owners: list[tuple[Any, str]]) -> tuple[int, ...]:
-    """Return what changes where parameters are written to, replaced or moved; but not by a write through `.data`."""
-    parameters = [owner[name] for owner, name in owners]
-    return sum([parameter._version for parameter in parameters]), *[parameter.data_ptr() for parameter in parameters]
-
-
-def _has_holes(transformer: CausalTransformer, tokens: Tensor) -> bool:
-    """Return whether pads stand between tokens, as they may in rows that are not TextGym's."""
-    if transformer.column is not None or not tokens.shape[1]:
-        return False
-    real = tokens != transformer.pad
-    begins = (real[:, 1:] & ~real[:, :-1]).sum(dim=1) + real[:, 0].long()  # runs of tokens
-    return bool((begins > 1).any())
 
 
 class _CachedBlock:

@@ -10,16 +10,16 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from .buffers import EpisodeRolloutBuffer
+from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
-from .policies import CachedTransformerPolicy
+from .policies import PrefixPolicy
 
 
-class Collecting(MaskedAgent, OnPolicyAlgorithm):
-    """Mixed into an on-policy algorithm of SB3's with a `CachedTransformerPolicy` and an `EpisodeRolloutBuffer`.
+class Collecting(Controlled, MaskedAgent):
+    """Mixed into an on-policy algorithm of SB3's with a `PrefixPolicy` and an `EpisodeRolloutBuffer`.
 
     A rollout is what SB3's own `collect_rollouts` makes of it, but that actions are drawn within the environment's
     masks, and that all rows that a time limit cuts in one step are valued in one batch. With another policy, buffer or
@@ -31,12 +31,12 @@ class Collecting(MaskedAgent, OnPolicyAlgorithm):
     ) -> bool:
         """Fill the buffer with `n_rollout_steps` steps of each row; return False where a callback ended it early."""
         policy = self.policy
-        own = isinstance(policy, CachedTransformerPolicy) and isinstance(rollout_buffer, EpisodeRolloutBuffer)
+        own = isinstance(policy, PrefixPolicy) and isinstance(rollout_buffer, EpisodeRolloutBuffer)
         if not own or not isinstance(self.action_space, spaces.Discrete):
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         assert self._last_obs is not None
         assert self._last_episode_starts is not None
-        assert isinstance(policy, CachedTransformerPolicy)
+        assert isinstance(policy, PrefixPolicy)
         assert isinstance(rollout_buffer, EpisodeRolloutBuffer)
         policy.set_training_mode(False)
         policy.forget()
@@ -49,6 +49,9 @@ class Collecting(MaskedAgent, OnPolicyAlgorithm):
                 obs_tensor = torch.as_tensor(self._last_obs, device=self.device)
                 allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
                 actions, values, log_probs = policy(obs_tensor, action_masks=allowed)
+            if policy.sampling.cuts:  # an update must know what was drawn from
+                assert policy.drawn_within is not None
+                masks = policy.drawn_within.cpu().numpy()
             actions = actions.cpu().numpy()
             new_obs: Any
             new_obs, rewards, dones, infos = env.step(actions)
@@ -68,6 +71,7 @@ class Collecting(MaskedAgent, OnPolicyAlgorithm):
             self._last_obs, self._last_episode_starts = new_obs, dones
         with torch.no_grad():
             values = policy.predict_values(torch.as_tensor(new_obs, device=self.device))
+        self._observe(rollout_buffer)
         rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         callback.update_locals(locals())
         callback.on_rollout_end()

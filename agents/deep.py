@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+
+from textgym.errors import InvalidSetting
 
 from .buffers import EpisodeRolloutBuffer
 from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
@@ -14,9 +17,10 @@ from .prefixes import holds_tokens
 from .probe import Probe
 from .replay import EpisodeReplayBuffer
 from .scaled import scaled
-from .settings import Choice, DeepSettings
+from .settings import Choice, ControlledSettings, DeepSettings, TransformerSettings, TrunkSettings
 
-OWN = ("policy", "reward_scale", "learning_rate_schedule")
+KL = tuple(ControlledSettings.model_fields.keys() - DeepSettings.model_fields.keys())
+OWN = ("policy", "reward_scale", "learning_rate_schedule", *KL)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,24 @@ def discount(seen: Probe) -> dict[str, Choice]:
     return {} if seen.episodes else {"gamma": Choice(0.99, "this environment cannot be probed: SB3's default")}
 
 
+def step_size(given: DeepSettings) -> dict[str, Choice]:
+    """Return the step size for a language model that is to be learned on; nothing for our own transformer.
+
+    A step of Adam moves each weight of a head by the step size, and so a logit by at most that times the sum of |h|
+    over the hidden vector h: near its width d for a language model, near sqrt(d) for our transformer, whose default it
+    is.
+    """
+    policy: Any = given.policy
+    if not isinstance(policy, TrunkSettings):
+        return {}
+    from .causal_loading import read_config
+
+    width = int(read_config(policy.model, policy.revision).hidden_size)
+    size = given.learning_rate * TransformerSettings().d_model ** 0.5 / width
+    reason = f"a logit of a language model {width} wide then moves as fast as one of the small transformer"
+    return {"learning_rate": Choice(float(f"{size:.1e}"), reason)}
+
+
 def on_policy_arguments(env: Any, settings: DeepSettings) -> dict[str, Any]:
     """Return the keyword arguments for PPO, A2C and their like, their environment, policy and buffer included.
 
@@ -42,14 +64,24 @@ def on_policy_arguments(env: Any, settings: DeepSettings) -> dict[str, Any]:
         env: an SB3 `VecEnv`. Where nothing in its observations is tokens, SB3's own network reads them.
         settings: resolved.
     """
-    own = {"policy": CachedTransformerPolicy, "rollout_buffer_class": EpisodeRolloutBuffer}
+    own = {"policy": _policy(settings, "CausalLMPolicy"), "rollout_buffer_class": EpisodeRolloutBuffer}
     return _arguments(env, settings, own)
 
 
 def dqn_arguments(env: Any, settings: DeepSettings) -> dict[str, Any]:
     """Return the same for DQN."""
-    own = {"policy": CachedTransformerDQNPolicy, "replay_buffer_class": EpisodeReplayBuffer}
+    own = {"policy": _policy(settings, "CausalLMDQNPolicy"), "replay_buffer_class": EpisodeReplayBuffer}
     return _arguments(env, settings, own)
+
+
+def _policy(settings: DeepSettings, name: str) -> type[BasePolicy]:
+    """Return the policy's class; a language model's is imported when it is asked for."""
+    if not isinstance(settings.policy, TrunkSettings):
+        return CachedTransformerPolicy if name == "CausalLMPolicy" else CachedTransformerDQNPolicy
+    from . import causal_lm
+
+    found: type[BasePolicy] = getattr(causal_lm, name)
+    return found
 
 
 def _arguments(env: Any, settings: DeepSettings, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +91,10 @@ def _arguments(env: Any, settings: DeepSettings, own: Mapping[str, Any]) -> dict
     if settings.learning_rate_schedule == "linear":
         arguments["learning_rate"] = LinearlyToZero(settings.learning_rate)
     arguments["env"] = scaled(env, settings.reward_scale)
+    if isinstance(settings.policy, TrunkSettings):
+        if not holds_tokens(space):
+            raise InvalidSetting(f"policy.model: a language model reads rows of tokens; here observations are {space}.")
+        return {**arguments, **own, "policy_kwargs": settings.policy.model_dump()}
     sizes = {"policy_kwargs": {"features_extractor_kwargs": settings.policy.model_dump()}}
     if holds_tokens(space):
         return {**arguments, **own, **sizes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,15 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import RolloutReturn
 from stable_baselines3.common.vec_env import VecEnv
 
-from .deep import discount, dqn_arguments
+from .deep import discount, dqn_arguments, step_size
 from .guard import Guarded
 from .masked import MaskedAgent, masks_of
-from .policies import CachedTransformerDQNPolicy
+from .policies import PrefixDQNPolicy
 from .probe import Probe
 from .recipe import Recipe
 from .replay import EpisodeReplayBuffer
 from .scaled import reward_scale
-from .settings import Choice, Count, DeepSettings, Positive, Share
+from .settings import Choice, Count, DeepSettings, Positive, Share, TrunkSettings
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +41,7 @@ class DQNSettings(DeepSettings):
     exploration_final_eps: Share = Field(0.05, description="the chance of a random action in the end")
     exploration_fraction: Share = Field(0.5, description="the share of learning in which that chance falls")
     max_grad_norm: Positive = Field(10.0, description="the norm that gradients are clipped to")
+    trunk: ClassVar[type[TrunkSettings]] = TrunkSettings
 
 
 class GuardedDQN(Guarded, MaskedAgent, DQN):
@@ -58,7 +59,7 @@ class GuardedDQN(Guarded, MaskedAgent, DQN):
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[Any, Any]:
         """Return the actions of all rows, `(n,)`, twice: as they are taken, and as they are remembered."""
         policy = self.policy
-        if not isinstance(policy, CachedTransformerDQNPolicy):
+        if not isinstance(policy, PrefixDQNPolicy):
             return super()._sample_action(learning_starts, action_noise, n_envs)
         if self.num_timesteps < learning_starts or np.random.rand() < self.exploration_rate:  # noqa: NPY002
             actions = self._any(n_envs, self._masks)
@@ -100,6 +101,7 @@ def choose(seen: Probe, given: DQNSettings) -> Mapping[str, Choice]:
         "target_update_interval": Choice(interval, "at least the rows that are stepped at once"),
         "reward_scale": reward_scale(seen),
         **discount(seen),
+        **step_size(given),
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 from gymnasium import spaces
@@ -13,12 +14,111 @@ from torch import Tensor
 from textgym.errors import InvalidSetting, require_positive
 from textgym.space import TokenBox
 
-from .cache import Caches
+from .cache import PrefixCache
 from .prefixes import Prefixes, require_tokens
+from .row_cache import Caches, PrefixNetwork, RowCache
 from .transformer import CausalTransformer
 
 
-class TransformerExtractor(BaseFeaturesExtractor):
+class PrefixExtractor(BaseFeaturesExtractor):
+    """A causal network over token observations; the newest token's hidden vector, scaled, is the feature vector.
+
+    Args:
+        observation_space: tokens, or a `Dict` with them under `token_key`.
+        d_model: width of the hidden vectors.
+        make_cache: makes the network's cache, of it and a number of rows.
+        token_key: the Dict entry that holds tokens.
+        use_cache: while nothing is learned from what it reads, read only tokens that are new.
+    """
+
+    transformer: PrefixNetwork  # set by who inherits
+    remembers = True  # whether the network can be read on from what is remembered
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        d_model: int,
+        make_cache: Callable[[Any, int], RowCache],
+        token_key: str = "tokens",
+        use_cache: bool = False,
+    ) -> None:
+        entries = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {}
+        others = {key: get_flattened_obs_dim(space) for key, space in entries.items() if key != token_key}
+        super().__init__(observation_space, d_model + sum(others.values()))
+        self.token_key, self._other_keys = token_key, [*others]
+        # Features of norm 1, not sqrt(d_model): a step of Adam moves each of a head's weights by the learning rate, and
+        # so its outputs by at most that times sqrt(d_model).
+        self.scale = d_model**-0.5
+        self.use_cache = use_cache
+        self._caches, self._followed = Caches(make_cache), Caches(make_cache, 1)
+
+    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Return features `(B, features_dim)` of token ids `(B, L)`, which SB3 hands over as floats."""
+        return self._read(observations, self._caches)
+
+    def follow(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Return the same of rows that are being written, one call for each token.
+
+        What is remembered for them is kept apart: whatever else is read in between changes no bit of what is returned.
+        """
+        return self._read(observations, self._followed)
+
+    def look_ahead(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Return the same of what the rows being written will be next, or of other observations in between."""
+        tokens = observations[self.token_key] if isinstance(observations, dict) else observations
+        return self._read(observations, self._followed if self._followed.serves(len(tokens)) else self._caches)
+
+    def _read(self, observations: Tensor | dict[str, Tensor], caches: Caches) -> Tensor:
+        if isinstance(observations, dict):
+            others = [observations[key].flatten(1) for key in self._other_keys]
+            return torch.cat([self._read(observations[self.token_key], caches), *others], dim=1)
+        ids = observations.long()
+        if observations.is_floating_point():
+            ids = ids.clamp(0, self.transformer.pad)
+            if (ids != observations).any():
+                raise InvalidSetting(
+                    "these observations are no token ids any more; something normalised them. Give VecNormalize "
+                    "norm_obs=False."
+                )
+        plain = not (self.use_cache and self.remembers) or self.training or torch.is_grad_enabled()
+        hidden = self.transformer.newest(ids) if plain else caches.read(self.transformer, ids)
+        features: Tensor = hidden * self.scale
+        return features
+
+    def read_prefixes(self, prefixes: Prefixes) -> Tensor:
+        """Return the features of many prefixes of a few rows, `(N, features_dim)`, from one pass over each row."""
+        tokens, segment, length = prefixes.tokens, prefixes.segment, prefixes.length
+        if not self.use_cache:
+            real = tokens != self.transformer.pad
+            later = real.cumsum(dim=1)[segment] > length[:, None]  # (N, L)
+            hidden = self.transformer.newest(tokens[segment].masked_fill(later, self.transformer.pad))
+        else:
+            rows = self.transformer(tokens, fused=True)  # (S, W + 1, d)
+            hidden = rows.flatten(0, 1).index_select(0, segment * rows.shape[1] + length)  # (N, d)
+        features: Tensor = hidden * self.scale
+        return features
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between learning and acting; what was remembered is for other parameters then."""
+        if mode != self.training:
+            self.forget()
+        return super().train(mode)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.forget()
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def forget(self) -> None:
+        """Throw away what is remembered, as when parameters were written to through `.data`."""
+        self._caches.clear()
+        self._followed.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was remembered: it belongs to a moment, not to the network."""
+        return {**self.__dict__, "_caches": Caches(self._caches.make), "_followed": Caches(self._caches.make, 1)}
+
+
+class TransformerExtractor(PrefixExtractor):
     """A causal transformer over token observations; the newest token's hidden vector is the feature vector.
 
     Give it to an SB3 agent as `policy_kwargs=dict(features_extractor_class=TransformerExtractor, net_arch=[],
@@ -50,92 +150,26 @@ class TransformerExtractor(BaseFeaturesExtractor):
         use_cache: bool = False,
     ) -> None:
         require_positive(d_model=d_model, n_layers=n_layers, n_heads=n_heads)
-        others = 0
-        tokens: spaces.Space[Any] = observation_space
-        if isinstance(observation_space, spaces.Dict):
-            if token_key not in observation_space.spaces:
-                raise InvalidSetting(
-                    f"the observation has no entry {token_key!r}; it has {list(observation_space.spaces)}. Say which "
-                    "one holds tokens: features_extractor_kwargs=dict(token_key=...)."
-                )
-            tokens = observation_space[token_key]
-            rest = [space for key, space in observation_space.spaces.items() if key != token_key]
-            others = sum(get_flattened_obs_dim(space) for space in rest)
-        pad = require_tokens(tokens, "TransformerExtractor")
-        super().__init__(observation_space, d_model + others)
-        self.token_key = token_key
-        self._other_keys = [key for key in getattr(observation_space, "spaces", ()) if key != token_key]
+        pad = require_tokens(tokens_of(observation_space, token_key), type(self).__name__)
+        super().__init__(observation_space, d_model, PrefixCache, token_key, use_cache)
+        tokens = tokens_of(observation_space, token_key)
         assert tokens.shape is not None
-        self.scale = d_model**-0.5
-        self.use_cache = use_cache
-        self._caches, self._followed = Caches(), Caches(1)
         self.transformer = CausalTransformer(
             pad, tokens.shape[0], d_model, n_layers, n_heads, anchored=isinstance(tokens, TokenBox)
         )
 
-    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
-        """Return features `(B, features_dim)` of token ids `(B, L)`, which SB3 hands over as floats."""
-        return self._read(observations, self._caches)
 
-    def follow(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
-        """Return the same of rows that are being written, one call for each token.
+def tokens_of(space: spaces.Space[Any], token_key: str) -> spaces.Space[Any]:
+    """Return the space of tokens: the space itself, or a Dict's entry.
 
-        What is remembered for them is kept apart: whatever else is read in between changes no bit of what is returned.
-        """
-        return self._read(observations, self._followed)
-
-    def look_ahead(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
-        """Return the same of what the rows being written will be next, or of other observations in between."""
-        tokens = observations[self.token_key] if isinstance(observations, dict) else observations
-        return self._read(observations, self._followed if self._followed.serves(len(tokens)) else self._caches)
-
-    def _read(self, observations: Tensor | dict[str, Tensor], caches: Caches) -> Tensor:
-        if isinstance(observations, dict):
-            others = [observations[key].flatten(1) for key in self._other_keys]
-            return torch.cat([self._read(observations[self.token_key], caches), *others], dim=1)
-        ids = observations.long()
-        if observations.is_floating_point():
-            ids = ids.clamp(0, self.transformer.pad)
-            if (ids != observations).any():
-                raise InvalidSetting(
-                    "these observations are no token ids any more; something normalised them. Give VecNormalize "
-                    "norm_obs=False."
-                )
-        # Features of norm 1, not sqrt(d_model): a step of Adam moves each of a head's weights by the learning rate, and
-        # so its outputs by at most that times sqrt(d_model).
-        plain = not self.use_cache or self.training or torch.is_grad_enabled()
-        hidden = self.transformer.newest(ids) if plain else caches.read(self.transformer, ids)
-        features: Tensor = hidden * self.scale
-        return features
-
-    def read_prefixes(self, prefixes: Prefixes) -> Tensor:
-        """Return the features of many prefixes of a few rows, `(N, features_dim)`, from one pass over each row."""
-        tokens, segment, length = prefixes.tokens, prefixes.segment, prefixes.length
-        if not self.use_cache:
-            real = tokens != self.transformer.pad
-            later = real.cumsum(dim=1)[segment] > length[:, None]  # (N, L)
-            hidden = self.transformer.newest(tokens[segment].masked_fill(later, self.transformer.pad))
-        else:
-            rows = self.transformer(tokens, fused=True)  # (S, W + 1, d)
-            hidden = rows.flatten(0, 1).index_select(0, segment * rows.shape[1] + length)  # (N, d)
-        features: Tensor = hidden * self.scale
-        return features
-
-    def train(self, mode: bool = True) -> TransformerExtractor:
-        """Switch between learning and acting; what was remembered is for other parameters then."""
-        if mode != self.training:
-            self.forget()
-        return super().train(mode)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.forget()
-        super()._load_from_state_dict(*args, **kwargs)
-
-    def forget(self) -> None:
-        """Throw away what is remembered, as when parameters were written to through `.data`."""
-        self._caches.clear()
-        self._followed.clear()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what was remembered: it belongs to a moment, not to the network."""
-        return {**self.__dict__, "_caches": Caches(), "_followed": Caches(1)}
+    Raises:
+        InvalidSetting: a Dict without that key.
+    """
+    if not isinstance(space, spaces.Dict):
+        return space
+    if token_key not in space.spaces:
+        raise InvalidSetting(
+            f"the observation has no entry {token_key!r}; it has {list(space.spaces)}. Say which "
+            "one holds tokens: features_extractor_kwargs=dict(token_key=...)."
+        )
+    return space[token_key]

@@ -1,4 +1,4 @@
-"""CachedTransformerPolicy: SB3's actor-critic policy that reads each token once."""
+"""SB3's policies that read each token once: PrefixPolicy, and the causal transformer's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
@@ -14,36 +15,28 @@ from torch import Tensor
 
 from textgym.errors import InvalidSetting
 
-from .categorical import draw, entropy, log_probabilities, masked
-from .features import TransformerExtractor
+from .categorical import draw, entropy, masked
+from .features import PrefixExtractor, TransformerExtractor
 from .flat_adam import FlatAdam
 from .masked import MaskedPredictions
 from .prefixes import Prefixes
+from .sampling import Sampling
 
 
-class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
-    """An `ActorCriticPolicy` over a `TransformerExtractor`, as `PPO(CachedTransformerPolicy, env)`.
+class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
+    """An `ActorCriticPolicy` over a `PrefixExtractor`: what all policies share that read each token once.
 
-    While acting, each row costs its newest token (see `TransformerExtractor`). In an update with
-    `rollout_buffer_class=EpisodeRolloutBuffer`, each episode costs one causal pass, from which the log-probabilities,
-    values and entropies of all its steps are read; with SB3's own buffer, each step costs its prefix.
+    While acting, each row costs its newest token. In an update with `rollout_buffer_class=EpisodeRolloutBuffer`, each
+    episode costs one causal pass, from which the log-probabilities, values and entropies of all its steps are read;
+    with SB3's own buffer, each step costs its prefix.
 
     What is remembered changes the last bits of what is returned. A rollout's rows have a memory of their own, so that
     what is predicted in between does not change what is learned.
-
-    Args:
-        args: as `ActorCriticPolicy` has them.
-        kwargs: likewise; the extractor's sizes go into `features_extractor_kwargs`, `use_cache=False` among them for
-            the plain path with the same parameters. Heads are linear, weights as torch makes them by default, and the
-            optimiser is `FlatAdam`.
-
-    Raises:
-        InvalidSetting: `features_extractor_class` is no `TransformerExtractor`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs = with_transformer(kwargs, eps=1e-5)  # as ActorCriticPolicy sets it where it is not told
-        super().__init__(*args, **{"ortho_init": False, **kwargs})
+    reads_prefixes = True  # `evaluate_actions` takes `Prefixes`
+    sampling = Sampling()
+    drawn_within: Tensor | None = None  # (n, size) bool, the actions that `forward` has drawn from last; None for all
 
     def forward(
         self, obs: Any, deterministic: bool = False, action_masks: Tensor | None = None
@@ -63,7 +56,9 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
             actions = distribution.get_actions(deterministic=deterministic)
             shape = self.action_space.shape or ()
             return actions.reshape(-1, *shape), values, distribution.log_prob(actions)
-        log_probs = log_probabilities(self.action_net(latent_pi), action_masks)
+        logits = self.action_net(latent_pi)
+        self.drawn_within = self.sampling.candidates(logits, action_masks)
+        log_probs = self.sampling.log_probabilities(logits, self.drawn_within)
         actions = draw(log_probs, deterministic)
         return actions, values, log_probs.gather(1, actions[:, None])[:, 0]
 
@@ -78,35 +73,71 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return values `(N, 1)`, log-probabilities `(N,)` and entropies `(N,)` of actions `(N,)`.
 
+        Where the distribution is cut (see `Sampling`), `Prefixes` with masks bring what was drawn from; else the cut is
+        that of the parameters as they are now, with the action that was taken always in it.
+
         Args:
             obs: observations `(N, L)`, or the `Prefixes` of whole segments, which bring their masks.
             actions: one for each.
             action_masks: `(N, size)` bool; None for all.
         """
-        if isinstance(obs, Prefixes):
-            latent_pi, latent_vf = self._latents(lambda extractor: extractor.read_prefixes(obs))
-            action_masks = obs.masks
-        else:
-            seen = prepared(obs, self.observation_space)
-            latent_pi, latent_vf = self._latents(lambda extractor: extractor(seen))
-        values = self.value_net(latent_vf)
         if not isinstance(self.action_space, spaces.Discrete):
+            latent_pi, latent_vf = self._seen(obs)
             distribution = self._get_action_dist_from_latent(latent_pi)
-            return values, distribution.log_prob(actions), distribution.entropy()
-        log_probs = log_probabilities(self.action_net(latent_pi), action_masks)
-        return values, log_probs.gather(1, actions.long()[:, None])[:, 0], entropy(log_probs)
+            return self.value_net(latent_vf), distribution.log_prob(actions), distribution.entropy()
+        taken = actions.long()
+        values, log_probs = self.read(obs, action_masks, taken)
+        return values, log_probs.gather(1, taken[:, None])[:, 0], entropy(log_probs)
+
+    def scores(self, obs: Any, action_masks: Tensor | None = None) -> Tensor:
+        """Return the log-probabilities of all actions `(N, size)` that are drawn from, with gradients, within masks."""
+        latent_pi, _ = self._latents(lambda extractor: extractor(prepared(obs, self.observation_space)))
+        logits = self.action_net(latent_pi)
+        return self.sampling.log_probabilities(logits, self.sampling.candidates(logits, action_masks))
+
+    def read(self, obs: Any, action_masks: Tensor | None = None, taken: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return values `(N, 1)` and the log-probabilities of all actions, `(N, size)`; as for `evaluate_actions`.
+
+        Args:
+            obs: likewise.
+            action_masks: likewise.
+            taken: `(N,)` actions that stay in a distribution that is cut; None for none.
+        """
+        latent_pi, latent_vf = self._seen(obs)
+        logits, drawn = self.action_net(latent_pi), obs.masks if isinstance(obs, Prefixes) else action_masks
+        if not isinstance(obs, Prefixes) or drawn is None:
+            drawn = self.sampling.candidates(logits, drawn, taken)
+        return self.value_net(latent_vf), self.sampling.log_probabilities(logits, drawn)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What makes another like it in these spaces, as plain data."""
+        return dict(self.features_extractor_kwargs)
 
     def forget(self) -> None:
         """Throw away what is remembered, as at the start of a rollout."""
         for module in self.modules():
-            if isinstance(module, TransformerExtractor):
+            if isinstance(module, PrefixExtractor):
                 module.forget()
 
     def _choose(self, obs: Any, deterministic: bool, action_masks: Tensor) -> Tensor:
         """Return actions `(n,)` of observations, within masks."""
+        return draw(self.scores(obs, action_masks), deterministic)
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
+        """Return SB3's distribution of what is drawn from."""
+        if self.sampling == Sampling() or not isinstance(self.action_dist, CategoricalDistribution):
+            return super()._get_action_dist_from_latent(latent_pi)
+        logits = self.action_net(latent_pi)
+        log_probs = self.sampling.log_probabilities(logits, self.sampling.candidates(logits))
+        return self.action_dist.proba_distribution(action_logits=log_probs)
+
+    def _seen(self, obs: Any) -> tuple[Tensor, Tensor]:
+        """Return what actor and critic see of observations or `Prefixes`."""
+        if isinstance(obs, Prefixes):
+            return self._latents(lambda extractor: extractor.read_prefixes(obs))
         seen = prepared(obs, self.observation_space)
-        latent_pi, _ = self._latents(lambda extractor: extractor(seen))
-        return draw(log_probabilities(self.action_net(latent_pi), action_masks), deterministic)
+        return self._latents(lambda extractor: extractor(seen))
 
     def _latents(self, read: Callable[[Any], Tensor]) -> tuple[Tensor, Tensor]:
         """Return what actor and critic see, of one extractor that they share or of one each."""
@@ -117,19 +148,43 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
         return actor(read(self.pi_features_extractor)), critic(read(self.vf_features_extractor))
 
 
+class CachedTransformerPolicy(PrefixPolicy):
+    """A `PrefixPolicy` over a `TransformerExtractor`, as `PPO(CachedTransformerPolicy, env)`.
+
+    Args:
+        args: as `ActorCriticPolicy` has them.
+        kwargs: likewise; the extractor's sizes go into `features_extractor_kwargs`, `use_cache=False` among them for
+            the plain path with the same parameters. Heads are linear, weights as torch makes them by default, and the
+            optimiser is `FlatAdam`.
+
+    Raises:
+        InvalidSetting: `features_extractor_class` is no `TransformerExtractor`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs = with_transformer(kwargs, eps=1e-5)  # as ActorCriticPolicy sets it where it is not told
+        super().__init__(*args, **{"ortho_init": False, **kwargs})
+
+
 def with_transformer(policy_kwargs: dict[str, Any], **adam: Any) -> dict[str, Any]:
     """Return a policy's arguments with what the user left open: the transformer, linear heads and FlatAdam."""
     sizes = {"use_cache": True, **(policy_kwargs.get("features_extractor_kwargs") or {})}
-    own: dict[str, Any] = {"features_extractor_class": TransformerExtractor, "net_arch": []}
     given = policy_kwargs.get("features_extractor_class", TransformerExtractor)
     if not issubclass(given, TransformerExtractor):
         raise InvalidSetting(
             f"features_extractor_class={given.__name__} is no TransformerExtractor: this policy remembers what a "
             "transformer has read. Leave it out, or use SB3's own policy with it."
         )
+    own = {"features_extractor_class": TransformerExtractor, "features_extractor_kwargs": sizes}
+    return with_flat_adam({**own, **policy_kwargs, "features_extractor_kwargs": sizes}, **adam)
+
+
+def with_flat_adam(policy_kwargs: dict[str, Any], **adam: Any) -> dict[str, Any]:
+    """Return a policy's arguments with linear heads and FlatAdam, where the user left them open."""
+    own: dict[str, Any] = {"net_arch": []}
     if "optimizer_class" not in policy_kwargs and "optimizer_kwargs" not in policy_kwargs:
         own |= {"optimizer_class": FlatAdam, "optimizer_kwargs": adam}
-    return {**own, **policy_kwargs, "features_extractor_kwargs": sizes}
+    return {**own, **policy_kwargs}
 
 
 def prepared(obs: Any, space: spaces.Space[Any]) -> Any:
@@ -138,7 +193,7 @@ def prepared(obs: Any, space: spaces.Space[Any]) -> Any:
 
 
 class CachedQNetwork(QNetwork):
-    """SB3's Q-network over a `TransformerExtractor`, which reads `Prefixes` too."""
+    """SB3's Q-network over a `PrefixExtractor`, which reads `Prefixes` too."""
 
     def forward(self, obs: Any) -> Tensor:
         """Return action values `(N, size)` of observations or `Prefixes`; masked ones are the least finite number."""
@@ -153,26 +208,19 @@ class CachedQNetwork(QNetwork):
         q_values: Tensor = self.q_net(self._extractor().follow(prepared(obs, self.observation_space)))
         return q_values
 
-    def _extractor(self) -> TransformerExtractor:
-        assert isinstance(self.features_extractor, TransformerExtractor)
+    def _extractor(self) -> PrefixExtractor:
+        assert isinstance(self.features_extractor, PrefixExtractor)
         return self.features_extractor
 
 
-class CachedTransformerDQNPolicy(MaskedPredictions, DQNPolicy):
-    """A `DQNPolicy` over a `TransformerExtractor`, as `DQN(CachedTransformerDQNPolicy, env)`.
+class PrefixDQNPolicy(MaskedPredictions, DQNPolicy):
+    """A `DQNPolicy` over a `PrefixExtractor`.
 
     In an update with `replay_buffer_class=EpisodeReplayBuffer`, the temporal-difference targets of all steps of an
     episode come from one causal pass each of the online and the target network.
-
-    Args:
-        args: as `DQNPolicy` has them.
-        kwargs: likewise; see `CachedTransformerPolicy`.
     """
 
     q_net: CachedQNetwork
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **with_transformer(kwargs))
 
     def make_q_net(self) -> CachedQNetwork:
         """Return a network of its own; SB3 asks for the online and the target one."""
@@ -193,3 +241,15 @@ class CachedTransformerDQNPolicy(MaskedPredictions, DQNPolicy):
     def _choose(self, obs: Any, deterministic: bool, action_masks: Tensor) -> Tensor:
         """Return the best actions `(n,)` of observations, within masks."""
         return masked(self.q_net(obs), action_masks).argmax(dim=1)
+
+
+class CachedTransformerDQNPolicy(PrefixDQNPolicy):
+    """A `PrefixDQNPolicy` over a `TransformerExtractor`, as `DQN(CachedTransformerDQNPolicy, env)`.
+
+    Args:
+        args: as `DQNPolicy` has them.
+        kwargs: likewise; see `CachedTransformerPolicy`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **with_transformer(kwargs))

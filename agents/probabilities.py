@@ -20,6 +20,7 @@ from textgym.errors import InvalidSetting, require_flag
 
 from .categorical import log_probabilities, masked
 from .masked import one_hot, uniform
+from .policies import PrefixPolicy
 
 CHUNK = 4096  # texts that a network reads at once
 
@@ -125,6 +126,8 @@ def scores_of(network: Any, observations: IntArray, action_masks: BoolArray | No
     masks = None if action_masks is None else torch.as_tensor(action_masks, device=device)
     if isinstance(network, DQNPolicy):
         scores = network.q_net(tokens)
+    elif isinstance(network, PrefixPolicy) and isinstance(network.action_space, spaces.Discrete):
+        scores = network.scores(tokens, masks)
     elif isinstance(network, BasePolicy):  # SB3's actor-critic policy, or sb3-contrib's with masks
         scores = network.get_distribution(tokens).distribution.logits  # type: ignore[operator]
     else:

@@ -11,6 +11,7 @@ from textgym.errors import InvalidSetting
 from .device import check_device
 from .probe import Probe, probe
 from .settings import Choice, DeepSettings, Settings
+from .state import base_model_of
 from .table import RUNTIME, Made
 from .vec_env import require_rows
 
@@ -54,7 +55,13 @@ class Recipe(Generic[S]):
             raise InvalidSetting(f"{self.name}: {error}") from error
         if isinstance(settings, DeepSettings):
             agent.reward_scale = settings.reward_scale
-        agent.made = Made(self.name, settings.model_dump(), runtime.get("seed"))
+        data = settings.model_dump()
+        if (base := base_model_of(agent)) is not None:
+            data["policy"] |= {
+                "model": base.source,
+                "revision": base.revision,
+            }  # the same one, wherever from
+        agent.made = Made(self.name, data, runtime.get("seed"))
         return agent
 
     def resolve(self, env: Any, overrides: Mapping[str, Any]) -> tuple[S, dict[str, str]]:

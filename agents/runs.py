@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,18 @@ from safetensors.numpy import save as to_bytes
 
 from textgym.errors import InvalidSetting, NotFinite, UnknownName
 
-from .about import about, environment
+from .about import about
 from .config import Config
 from .device import check_device
+from .fitting import check_base, check_env, check_size
 from .folder import holds_run, read_files, read_json, write_files
 from .layers import nested
 from .making import make_vec_env
 from .metrics import Row, read_metrics
-from .settings import TransformerSettings
 from .state import continues_exactly, env_of, get_state, parameters, set_parameters, set_state
 from .table import AGENTS, RUNTIME, Made, make
 from .trees import as_array, pack, unpack
-from .vec_env import bridge_of, name_of
+from .vec_env import bridge_of
 
 UNSEEN = 2**22  # tokens in the rows of a run that holds no state of its environment
 Arrays = dict[str, npt.NDArray[Any]]
@@ -70,6 +69,8 @@ def config_of(agent: Any) -> Config:
         "seed": None if made.seed is None else int(made.seed),
         "steps": int(getattr(agent, "_total_timesteps", 0) or getattr(agent, "num_timesteps", 0) or 1),
         "n_envs": getattr(env, "num_envs", 1),
+        "init": None if made.init is None else made.init.model_dump(),
+        "pretraining": made.pretraining,
     }
     try:
         plain = json.loads(json.dumps(data, allow_nan=False))
@@ -200,7 +201,7 @@ def read_run(folder: Path) -> Run:
     """Read a run's files and configuration; raises as `read_config` does."""
     manifest, files = read_files(folder)
     path = folder / "config.json"
-    with _refusing(f"{path} is no run's configuration"):
+    with refusing(f"{path} is no run's configuration"):
         config = Config.read(read_json(files["config.json"], path), "config.json")
         if runtime := nested(config.settings).keys() & {*RUNTIME}:  # a place to write to might be among them
             raise InvalidSetting(f"{sorted(runtime)} are no settings of an agent")
@@ -208,7 +209,7 @@ def read_run(folder: Path) -> Run:
 
 
 @contextmanager
-def _refusing(fault: str, keep: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def refusing(fault: str, keep: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Turn whatever hostile data may raise into `InvalidSetting`, in one line of readable length."""
     try:
         yield
@@ -247,7 +248,7 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
     check_agent(folder, config, agent)
     if not run.learned:
         raise InvalidSetting(f"{folder} holds a run that has learned nothing yet. `textgym train --resume` begins it.")
-    with _refusing(f"{folder} holds no run's parameters and state"):
+    with refusing(f"{folder} holds no run's parameters and state"):
         learned = from_bytes(files["policy.safetensors"])
         arrays = {part: from_bytes(files[f"{part}.safetensors"]) for part in ("state", "optimizer")}
         plain = read_json(files["state.json"], folder / "state.json")
@@ -256,12 +257,15 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
         held = arrays["state"] if state["exact"] is True else None
     if env is None:
         env = _make_env(folder, config, held)
-    _check_env(folder, config, manifest, env)
-    _check_size(folder, config, env, learned)
-    with _refusing(f"{folder} asks for an agent that cannot be made", keep=UnknownName):
+    check_env(folder, config, manifest, env)
+    check_size(folder, config, env, learned)
+    with refusing(f"{folder} asks for an agent that cannot be made", keep=UnknownName):
         made = make(config.agent, env, seed=config.seed, device=device, **config.settings)
-    with _refusing(f"{folder} does not hold this agent's parameters and state"):
+    check_base(folder, manifest, made)
+    with refusing(f"{folder} does not hold this agent's parameters and state"):
         set_parameters(made, learned)
+        if config.init is not None or config.pretraining is not None:
+            made.made = replace(made.made, init=config.init, pretraining=config.pretraining)
         set_state(made, state, continue_env=continue_env)
     return made, held is not None and continues_exactly(made)
 
@@ -279,33 +283,13 @@ def check_agent(folder: Path, config: Config, agent: str | None) -> None:
 
 def _make_env(folder: Path, config: Config, state: Arrays | None) -> Any:
     """Return an environment like the run's, no larger than the state of it that the run holds, if it does."""
-    with _refusing(f"{folder} asks for an environment that cannot be made", keep=UnknownName):
+    with refusing(f"{folder} asks for an environment that cannot be made", keep=UnknownName):
         task = config.task()  # refuses an id that is not registered here, before Gymnasium sees it
         width = task.max_prompt + task.horizon
         held = UNSEEN if state is None else sum(array.size for array in state.values())
         if width * config.n_envs > held:
             raise InvalidSetting(f"{config.n_envs} rows of {width} tokens, where {held} numbers of state are there")
         return make_vec_env(config.env or "", config.n_envs, **config.env_kwargs)
-
-
-def _check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any) -> None:
-    """Refuse an environment in which the parameters would mean something else."""
-    for name, value in environment(env).items():
-        if manifest.get(name) != value:
-            raise InvalidSetting(
-                f"{folder} was trained on {short(config.env or 'a Task')} with {name}={short(manifest.get(name))}; "
-                f"this environment, {name_of(env)}, has {name}={value!r}. Give the one that it was trained on."
-            )
-
-
-def _check_size(folder: Path, config: Config, env: Any, learned: Arrays) -> None:
-    """Refuse settings of a transformer with more parameters than the run holds, before memory is asked for them."""
-    shape = nested(config.settings).get("policy")
-    if config.agent in AGENTS and isinstance(shape, dict):
-        policy = TransformerSettings.read(shape, f"{folder}: policy")
-        asked = 12 * policy.n_layers * policy.d_model**2 + env.observation_space.shape[0] * policy.d_model
-        if asked > (held := sum(array.size for array in learned.values())):
-            raise InvalidSetting(f"{folder}: a policy of {short(shape)} has more than the {held} parameters there.")
 
 
 def _json(data: Any) -> bytes:

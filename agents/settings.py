@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
+from functools import cache
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from textgym.errors import InvalidSetting, unknown
 
@@ -17,6 +29,9 @@ Pair: TypeAlias = Annotated[
 """Two shares; JSON and YAML know lists alone."""
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Name: TypeAlias = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, PurePath) else given)]
+"""A text, or a path."""
+Estimate: TypeAlias = Literal["k1", "exact", "k3"]
 
 
 class Choice(NamedTuple):
@@ -114,6 +129,27 @@ class TransformerSettings(Settings):
         return self
 
 
+class TrunkSettings(Settings):
+    """A Hugging Face causal language model in the transformer's place."""
+
+    model: str | dict[str, Any] = Field(
+        min_length=1, description="a model's folder or name on the hub, or a configuration with its model_type"
+    )
+    revision: str | None = Field(None, description="of a name on the hub: which commit")
+    use_cache: bool = Field(True, description="whether each token is read once; false reads every prefix anew")
+
+
+class CausalLMSettings(TrunkSettings):
+    """A causal language model as actor and critic."""
+
+    critic: Literal["shared", "separate"] = Field(
+        "shared", description="whether values come from the actor's hidden vectors, or a copy of the model"
+    )
+    temperature: Positive = Field(1.0, description="what logits are divided by")
+    top_k: Count | None = Field(None, description="how many of the likeliest tokens can be written; none for all")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="the share of probability that can be written")
+
+
 class DeepSettings(Settings):
     """What all agents with a transformer have."""
 
@@ -125,5 +161,54 @@ class DeepSettings(Settings):
     max_grad_norm: Positive = Field(0.5, description="the norm that gradients are clipped to")
     reward_scale: Positive = Field(1.0, description="what rewards are multiplied by before the agent sees them")
     policy: TransformerSettings = Field(
-        TransformerSettings(), description='the transformer: write policy.d_model=128, or {"d_model": 128}'
+        TransformerSettings(),
+        description='the transformer: write policy.d_model=128, or {"d_model": 128}; policy.model=DIR for a '
+        "pretrained language model",
     )
+    trunk: ClassVar[type[TrunkSettings]] = CausalLMSettings  # what `policy` holds where it names a model
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], owner: str) -> Self:
+        """Return settings from what a user gave, as `Settings.read` does; `policy` with a model is a language model."""
+        policy = given.get("policy")
+        if not isinstance(policy, Mapping) or "model" not in policy or _has_trunk(cls):
+            return super().read(given, owner)
+        found: Self = _with_trunk(cls).read(given, owner)
+        return found
+
+
+def _has_trunk(settings: type[DeepSettings]) -> bool:
+    kind = settings.model_fields["policy"].annotation
+    return isinstance(kind, type) and issubclass(kind, TrunkSettings)
+
+
+@cache
+def _with_trunk(settings: type[DeepSettings]) -> Any:
+    """Return an agent's settings whose policy is a language model."""
+    policy = (settings.trunk, Field(description="the language model"))
+    return create_model(settings.__name__, __base__=settings, __doc__=settings.__doc__, policy=policy)
+
+
+class ControlledSettings(DeepSettings):
+    """What on-policy agents have: a reference to stay near to."""
+
+    kl_coefficient: NotNegative = Field(
+        0.0, description="what a nat of divergence from the reference costs, in the environment's rewards; 0 for none"
+    )
+    reference: Name = Field(
+        "start", min_length=1, description="what to stay near to: 'start', the first policy; 'uniform'; a run's folder"
+    )
+    kl: Estimate = Field("k1", description='how divergence is estimated: "k1" in the reward, "exact" or "k3" as a loss')
+    kl_target: Positive | None = Field(
+        None, description="the nats of a completion that the coefficient adapts to; None for a fixed coefficient"
+    )
+    kl_gain: Positive = Field(
+        0.1, description="how fast the coefficient adapts: a rollout moves it by at most a fifth of this share"
+    )
+
+    @field_validator("kl_target")
+    @classmethod
+    def _adapts_from_something(cls, target: float | None, info: ValidationInfo) -> float | None:
+        if target is not None and info.data.get("kl_coefficient") == 0:
+            raise ValueError("it adapts a kl_coefficient, and that is 0. Give one above 0 to start from, as 0.1")
+        return target

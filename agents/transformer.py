@@ -82,28 +82,43 @@ class CausalTransformer(nn.Module):
         begin: Tensor = self.begin + self.position.weight[0]
         return begin
 
-    def align(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Move each row's tokens to the left, so that no pad stands before one: causal attention then sees no pad.
+    @property
+    def touching(self) -> bool:
+        """Whether a row's tokens always touch: where columns mean something, no pad stands between them."""
+        return self.column is not None
 
-        Returns:
-            ids `(B, W)` of W columns, as many as the longest row has tokens; 0 behind a row's newest token. The columns
-            that they had, `(B, W)`; None where no row was moved.
-        """
-        real = tokens != self.pad  # (B, L)
-        width = int(real.sum(dim=1).max()) if real.numel() else 0
-        start = real.int().argmax(dim=1) if width else real.sum(dim=1)  # (B,)
-        columns = None
-        ids, behind = tokens[:, :width], ~real[:, :width]
-        if start.any():
-            columns = start[:, None] + torch.arange(width, device=tokens.device)  # (B, W)
-            columns = columns.clamp(max=max(tokens.shape[1] - 1, 0))
-            ids = tokens.gather(1, columns)
-            behind = ids == self.pad
-        if self.column is None and (behind[:, :-1] & ~behind[:, 1:]).any():  # somebody else's rows: pads between tokens
-            columns = real.logical_not().sort(dim=1, stable=True).indices[:, :width]
-            ids = tokens.gather(1, columns)
-            behind = ids == self.pad
-        return ids.masked_fill(behind, 0), columns
+    def align(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Move each row's tokens to the left; see `align`."""
+        return align(tokens, self.pad, self.touching)
+
+
+def align(tokens: Tensor, pad: int, touching: bool = False) -> tuple[Tensor, Tensor | None]:
+    """Move each row's tokens to the left, so that no pad stands before one: causal attention then sees no pad.
+
+    Args:
+        tokens: ids, `(B, L)`.
+        pad: the id that is no token.
+        touching: whether no pad can stand between tokens.
+
+    Returns:
+        ids `(B, W)` of W columns, as many as the longest row has tokens; 0 behind a row's newest token. The columns
+        that they had, `(B, W)`; None where no row was moved.
+    """
+    real = tokens != pad  # (B, L)
+    width = int(real.sum(dim=1).max()) if real.numel() else 0
+    start = real.int().argmax(dim=1) if width else real.sum(dim=1)  # (B,)
+    columns = None
+    ids, behind = tokens[:, :width], ~real[:, :width]
+    if start.any():
+        columns = start[:, None] + torch.arange(width, device=tokens.device)  # (B, W)
+        columns = columns.clamp(max=max(tokens.shape[1] - 1, 0))
+        ids = tokens.gather(1, columns)
+        behind = ids == pad
+    if not touching and (behind[:, :-1] & ~behind[:, 1:]).any():  # somebody else's rows: pads between tokens
+        columns = real.logical_not().sort(dim=1, stable=True).indices[:, :width]
+        ids = tokens.gather(1, columns)
+        behind = ids == pad
+    return ids.masked_fill(behind, 0), columns
 
 
 class Block(nn.Module):

@@ -116,7 +116,8 @@ class TextGenEnv(Env[IntArray, np.int64]):
 
 def observation_space(task: Task) -> TokenBox:
     """Return the space of one row's tokens."""
-    return TokenBox(task.vocabulary.pad, task.max_prompt, task.horizon)
+    vocabulary = task.vocabulary
+    return TokenBox(vocabulary.pad, task.max_prompt, task.horizon, vocabulary.pieces, vocabulary.eos)
 
 
 def named(error: InvalidReward, env: Env[Any, Any] | VectorEnv[Any, Any, Any]) -> InvalidReward:

@@ -24,6 +24,12 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the agent, as policy.d_model=8."),
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Begin with this run's policy, as `textgym pretrain` or `train` left it.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A Hugging Face causal language model to begin with: a folder, or a name.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML or JSON: a run's config.json, or settings.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     module: Annotated[str | None, typer.Option(help="Imported first; it registers the environment.")] = None,
@@ -47,6 +53,7 @@ def train(
         "steps": steps,
         "seed": seed,
         "n_envs": n_envs,
+        "init": None if init is None else str(init),
     }
     asked = {name: value for name, value in given.items() if value is not None}
     if checkpoint_every is not None:
@@ -57,7 +64,7 @@ def train(
 
     if resume is not None:
         extra = [name for name in asked if name not in ("agent", "steps")]
-        if extra or env or set_ or config or out or overwrite or explain:
+        if extra or env or set_ or model or config or out or overwrite or explain:
             raise InvalidSetting(
                 f"--resume {resume} goes on with what the run says; besides it there can be --steps (more than "
                 "before), --agent (to name your own again), --device, --checkpoint-every and --texts."
@@ -67,7 +74,12 @@ def train(
     wanted = {**(read_yaml(config) if config else {}), **asked}
     if env:
         wanted["env_kwargs"] = {**(wanted.get("env_kwargs") or {}), **parse_settings(env)}
-    plan = training.plan(_counted(wanted), parse_settings(set_, dotted=True))
+    settings = parse_settings(set_, dotted=True)
+    if model is not None:
+        if "policy.model" in settings:
+            raise InvalidSetting("--model and --set policy.model=... both name a model. Give one of them.")
+        settings["policy.model"] = model
+    plan = training.plan(_counted(wanted), settings)
     if explain:
         training.explain(plan)
         return

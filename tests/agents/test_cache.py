@@ -23,8 +23,9 @@ from agents import (
     make,
     make_vec_env,
 )
-from agents.cache import Caches, PrefixCache
+from agents.cache import PrefixCache
 from agents.prefixes import Prefixes
+from agents.row_cache import Caches
 from agents.transformer import CausalTransformer
 from textgym.errors import InvalidSetting
 from textgym.space import TokenBox
@@ -153,6 +154,7 @@ def test_a_gather_off_by_one_would_be_seen() -> None:
         wander(rows, lengths, rng)
         largest_difference(read, rows)
     (cache,) = read._caches._held
+    assert isinstance(cache, PrefixCache)
     for block in cache._blocks:
         block.values = block.values.roll(1, dims=2)
     rows[np.arange(8), PROMPT + lengths] = 3

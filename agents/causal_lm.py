@@ -1,0 +1,196 @@
+"""CausalLMPolicy: any Hugging Face causal language model as actor and critic, under the plain SB3 API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import Schedule
+from torch import nn
+
+from textgym.errors import InvalidSetting
+
+from .causal_extractor import CausalLMExtractor
+from .causal_loading import BaseModel
+from .policies import CachedQNetwork, PrefixDQNPolicy, PrefixPolicy, with_flat_adam
+from .sampling import Sampling
+
+NEAR_ZERO = 0.01  # the deviation of a new head's weights, of features whose norm is near 1
+
+
+def _near_zero(layer: nn.Linear) -> None:
+    nn.init.normal_(layer.weight, std=NEAR_ZERO)
+    nn.init.zeros_(layer.bias)
+
+
+class CausalLMPolicy(PrefixPolicy):
+    """A `PrefixPolicy` over a causal language model, as `PPO(CausalLMPolicy, env, policy_kwargs={"model": DIR})`.
+
+    Action logits are those of the model's own head at the environment's tokens; values are a linear function, near zero
+    at first, of the same hidden vectors, or of another copy of the model. The environment's tokens are the model's own
+    where it was made with the model's tokenizer (`tokenizer=DIR`); others are found by their text. A row holds prompt
+    and completion, with no mark between them but what the task writes there.
+
+    Args:
+        observation_space: a row of tokens.
+        action_space: discrete.
+        lr_schedule: the step size at the share of learning that is still ahead.
+        model: a folder that `save_pretrained` wrote, a name on the hub, or a configuration with its `model_type`, for a
+            fresh model. Weights are read from safetensors alone, in float32, and no remote code is run.
+        revision: of a name on the hub; None for the newest.
+        critic: `"shared"`: the values come from the actor's hidden vectors; `"separate"`: from a copy of the model.
+        use_cache: False for the plain path with the same parameters.
+        temperature: see `Sampling`, of which `top_k` and `top_p` are parts too. SB3's own PPO does not remember what a
+            distribution was cut to, and recomputes it in updates; `agents.make`'s does.
+        top_k: how many tokens stay; None for all.
+        top_p: the share of probability that stays; 1 for all.
+        kwargs: as `ActorCriticPolicy` has them; the optimiser is `FlatAdam` if none is given.
+
+    Raises:
+        InvalidSetting: the model cannot be read, or a setting is out of its range.
+        InvalidVocabulary: the environment's tokens are not the model's.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        model: str | Mapping[str, Any],
+        revision: str | None = None,
+        critic: Literal["shared", "separate"] = "shared",
+        use_cache: bool = True,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        sampling = Sampling(temperature, top_k, top_p)
+        if critic not in ("shared", "separate"):
+            raise InvalidSetting(f"critic={critic!r} is neither 'shared' nor 'separate'.")
+        reading: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
+        self._own = {**reading, "critic": critic, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        own: dict[str, Any] = {
+            "ortho_init": False,
+            "features_extractor_class": CausalLMExtractor,
+            "features_extractor_kwargs": {**reading, "copies": 1 if critic == "shared" else 2},
+            "share_features_extractor": critic == "shared",
+        }
+        kwargs = with_flat_adam(_linear(kwargs, action_space, own), eps=1e-5)
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs, **own)
+        self.sampling = sampling
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What makes another like it in these spaces, as plain data."""
+        return dict(self._own)
+
+    @property
+    def base_model(self) -> BaseModel:
+        """Which model the policy began as."""
+        return _read_by(self.features_extractor).base
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        """Make heads and optimiser; the language model brings its own head for the actions."""
+        self._build_mlp_extractor()
+        assert isinstance(self.action_space, spaces.Discrete)
+        self.action_net: Any = _read_by(self.pi_features_extractor).take_head(int(self.action_space.n))
+        _read_by(self.vf_features_extractor).head = None
+        self.value_net = nn.Linear(self.mlp_extractor.latent_dim_vf, 1)
+        _near_zero(self.value_net)
+        make: Any = self.optimizer_class
+        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the parameters, each once: SB3's policies name one extractor three times, and heads are embeddings."""
+        whole: dict[str, Any] = super().state_dict(*args, **kwargs)
+        once = {*dict(self.named_parameters()), *dict(self.named_buffers())}
+        return {name: value for name, value in whole.items() if name in once}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take parameters that `state_dict` returned."""
+        first = {id(parameter): name for name, parameter in self.named_parameters()}
+        named = self.named_parameters(remove_duplicate=False)
+        whole = {name: state_dict[first[id(p)]] for name, p in named if first[id(p)] in state_dict}
+        return super().load_state_dict({**state_dict, **whole}, strict, assign)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """Return what SB3's `policy.save` keeps to make it again."""
+        data = super()._get_constructor_parameters()
+        for name in ("features_extractor_class", "features_extractor_kwargs", "ortho_init"):
+            del data[name]
+        return {**data, **self._own}
+
+
+def _linear(kwargs: dict[str, Any], action_space: spaces.Space[Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy's arguments; refuse those that would put something else around the model."""
+    if not isinstance(action_space, spaces.Discrete):
+        raise InvalidSetting(f"{action_space} holds no tokens to write. A language model needs Discrete actions.")
+    for name in kwargs.keys() & own.keys():
+        raise InvalidSetting(f"{name} is not to be chosen here: the language model reads and is read as it is.")
+    if kwargs.get("net_arch"):
+        raise InvalidSetting(f"net_arch={kwargs['net_arch']!r}: the language model's heads are linear. Leave it out.")
+    return kwargs
+
+
+def _read_by(extractor: Any) -> CausalLMExtractor:
+    assert isinstance(extractor, CausalLMExtractor)
+    return extractor
+
+
+class CausalLMDQNPolicy(PrefixDQNPolicy):
+    """A `PrefixDQNPolicy` over a causal language model, as `DQN(CausalLMDQNPolicy, env, policy_kwargs={"model": DIR})`.
+
+    Action values are a linear function, near zero at first, of the model's hidden vectors; the model's own head is left
+    out. The target network is a second copy.
+
+    Args:
+        observation_space: a row of tokens.
+        action_space: discrete.
+        lr_schedule: as `DQNPolicy` has it.
+        model: see `CausalLMPolicy`.
+        revision: likewise.
+        use_cache: likewise.
+        kwargs: as `DQNPolicy` has them.
+
+    Raises:
+        InvalidSetting, InvalidVocabulary: as `CausalLMPolicy` raises them.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        model: str | Mapping[str, Any],
+        revision: str | None = None,
+        use_cache: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self._own: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
+        own: dict[str, Any] = {
+            "features_extractor_class": CausalLMExtractor,
+            "features_extractor_kwargs": {**self._own, "copies": 2},
+        }
+        kwargs = with_flat_adam(_linear(kwargs, action_space, own))
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs, **own)  # type: ignore[arg-type]
+
+    @property
+    def base_model(self) -> BaseModel:
+        """Which model the policy began as."""
+        return _read_by(self.q_net.features_extractor).base
+
+    def make_q_net(self) -> CachedQNetwork:
+        """Return a network of its own, with a new head."""
+        network = super().make_q_net()
+        _read_by(network.features_extractor).head = None
+        _near_zero(network.q_net[0])  # type: ignore[arg-type]
+        return network
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """Return what SB3's `policy.save` keeps to make it again."""
+        data = super()._get_constructor_parameters()
+        for name in ("features_extractor_class", "features_extractor_kwargs"):
+            del data[name]
+        return {**data, **self._own}
