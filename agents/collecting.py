@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,39 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from textgym.arrays import BoolArray
 
 from .buffers import EpisodeRolloutBuffer
 from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
 from .policies import PrefixPolicy
+
+
+@torch.no_grad()
+def act(
+    policy: Any, obs: Any, mask: Callable[[], BoolArray] | None
+) -> tuple[npt.NDArray[Any], Tensor, Tensor, BoolArray | None]:
+    """Let a policy write one token in each row.
+
+    Args:
+        policy: an `ActorCriticPolicy`; one that is told masks takes `action_masks`.
+        obs: `(n, L)`.
+        mask: what returns the environment's masks; None for all actions.
+
+    Returns:
+        Actions `(n,)`, values `(n, 1)`, log-probabilities `(n,)`, and what was drawn from, `(n, size)`, None for all:
+        the masks, and within them what the policy's `sampling` left. An update must know it.
+    """
+    masks = None if mask is None else mask()
+    allowed = None if masks is None else torch.as_tensor(masks, device=policy.device)
+    seen = torch.as_tensor(obs, device=policy.device)
+    actions, values, log_probs = policy(seen, action_masks=allowed)
+    if isinstance(policy, PrefixPolicy) and policy.sampling.cuts:
+        assert policy.drawn_within is not None
+        masks = policy.drawn_within.cpu().numpy()
+    return actions.cpu().numpy(), values, log_probs, masks
 
 
 class Collecting(Controlled, MaskedAgent):
@@ -44,15 +73,7 @@ class Collecting(Controlled, MaskedAgent):
         mask = masks_of(env)
         callback.on_rollout_start()
         for n_steps in range(n_rollout_steps):  # noqa: B007 (callbacks read it)
-            masks = None if mask is None else mask()
-            with torch.no_grad():
-                obs_tensor = torch.as_tensor(self._last_obs, device=self.device)
-                allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
-                actions, values, log_probs = policy(obs_tensor, action_masks=allowed)
-            if policy.sampling.cuts:  # an update must know what was drawn from
-                assert policy.drawn_within is not None
-                masks = policy.drawn_within.cpu().numpy()
-            actions = actions.cpu().numpy()
+            actions, values, log_probs, masks = act(policy, self._last_obs, mask)
             new_obs: Any
             new_obs, rewards, dones, infos = env.step(actions)
             self.num_timesteps += env.num_envs

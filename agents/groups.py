@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
@@ -14,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from textgym.errors import InvalidSetting
 
 from .buffers import EpisodeRolloutBuffer
+from .collecting import act
 from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
 
@@ -110,12 +110,7 @@ class GroupCollecting(Controlled, MaskedAgent):
         ended = np.zeros(env.num_envs, np.int64)  # (n,) completions of each row
         before: list[Array] = []  # at each step, how many of each row had ended
         while (ended < self.episodes).any():
-            masks = None if mask is None else mask()
-            with torch.no_grad():
-                allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
-                tokens = torch.as_tensor(obs, device=self.device)
-                actions, values, log_probs = policy(tokens, action_masks=allowed)
-            actions = actions.cpu().numpy()
+            actions, values, log_probs, masks = act(policy, obs, mask)
             new_obs, rewards, dones, infos = env.step(actions)
             assert isinstance(new_obs, np.ndarray)
             self.num_timesteps += env.num_envs
