@@ -1,17 +1,19 @@
-"""The same work under TRL's GRPOTrainer and under TextGym's PPO, in turns: tokens written and learned from per second.
+"""The same work under TRL's GRPOTrainer and under TextGym, in turns: tokens written and learned from per second.
 
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers/requirements.txt
     .venv-peers/bin/python benchmarks/peers/grpo.py                # some two minutes
     .venv-peers/bin/python benchmarks/peers/grpo.py --device cuda
+    .venv-peers/bin/python benchmarks/peers/grpo.py --agent grpo --layers 4 --letters 5000 --updates 5
 
 The work: 64 texts of 32 tokens are written by a transformer of 2 layers, 128 wide, 4 heads, 64 tokens, and learned from
-in one epoch, as one batch, in float32; that is one update, and a training has some. A text is paid +1 for each token
-that agrees with a fixed target and -1 for each that does not. Both sides run in one process, on fresh weights, and have
-trained before they are timed; tokens per second are all tokens over a whole training's seconds, by the wall and by the
-processor's clock.
+in one epoch, as one batch, in float32; that is one update, and a training has some. TextGym's side is PPO with its own
+transformer, or with `--agent grpo` its GRPO with the very GPT-2 that TRL has, as `CausalLMPolicy`. A text is paid +1
+for each token that agrees with a fixed target and -1 for each that does not. Both sides run in one process, on fresh
+weights, and have trained before they are timed; tokens per second are all tokens over a whole training's seconds, by
+the wall and by the processor's clock.
 
 What is not the same. TRL writes after a prompt of one letter, since it takes no empty one; TextGym after its own first
-vector, so that both read 33 places. TRL takes one reward a text, the sum; TextGym one a token. TextGym also learns a
+vector, so that both read 33 places. TRL takes one reward a text, the sum; TextGym one a token. PPO also learns a
 value of each prefix, GRPO has none; TRL also decodes the texts and keeps statistics, which cannot be switched off.
 
 TRL is set for speed: no reference model (beta 0), no old weights' log-probabilities to compute (one iteration, one
@@ -34,6 +36,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +44,15 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads that torch.set_num_thr
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from machine import device_option, machine
 from stable_baselines3 import PPO
 
-from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, make_vec_env
+from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, make, make_vec_env
 
-ROWS, LENGTH, LETTERS = 64, 32, 64
-WIDTH, LAYERS, HEADS = 128, 2, 4
+ROWS, LENGTH, WIDTH, HEADS = 64, 32, 128, 4
 LEARNING_RATE, CLIP = 1e-3, 0.5
-ALPHABET = "".join(chr(ord("一") + i) for i in range(LETTERS))
-TARGET = np.random.default_rng(0).integers(0, LETTERS, LENGTH)
 SIDES = ("TRL", "TextGym")
 
 
@@ -67,24 +68,49 @@ def peer(name: str) -> Any:
         ) from error
 
 
-def agreement(completion_ids: list[list[int]], **_: Any) -> list[float]:
-    """Return each text's reward, as TRL asks for it: +1 for each token of the target in its place, -1 for any other."""
-    paid: list[float] = np.where(np.array(completion_ids) == TARGET, 1.0, -1.0).sum(axis=1).tolist()
-    return paid
+@dataclass(frozen=True)
+class Work:
+    """What both sides do."""
+
+    layers: int
+    letters: int
+    tuned: bool  # TRL is set for speed
+
+    @property
+    def alphabet(self) -> str:
+        """Return what can be written."""
+        return "".join(chr(ord("一") + i) for i in range(self.letters))
+
+    @property
+    def target(self) -> npt.NDArray[np.int64]:
+        """Return the letters that are paid, `(LENGTH,)`."""
+        return np.random.default_rng(0).integers(0, self.letters, LENGTH)
+
+    def agreement(self, completion_ids: list[list[int]], **_: Any) -> list[float]:
+        """Return each text's reward, as TRL asks for it: +1 for each token in its place, -1 for others."""
+        paid: list[float] = np.where(np.array(completion_ids) == self.target, 1.0, -1.0).sum(axis=1).tolist()
+        return paid
+
+    @property
+    def gpt2(self) -> dict[str, Any]:
+        """Return a GPT-2's configuration; it has no output for the end token, so that no text ends early."""
+        return {
+            "vocab_size": self.letters,
+            "n_positions": LENGTH + 1,
+            "n_embd": WIDTH,
+            "n_layer": self.layers,
+            "n_head": HEADS,
+            "activation_function": "gelu" if self.tuned else "gelu_new",
+        }
 
 
-def gpt2(tuned: bool) -> tuple[Any, Any]:
+def gpt2(work: Work) -> tuple[Any, Any]:
     """Return a fresh GPT-2 of the common shape, and a tokenizer with one token a letter."""
     transformers, tokenizers = peer("transformers"), peer("tokenizers")
     transformers.logging.set_verbosity_error()  # it warns of the end token that the model cannot write; we want that
-    end = LETTERS  # the model has no output for it: no text ends early, and nothing needs to forbid it
+    end = work.letters
     config = transformers.GPT2Config(
-        vocab_size=LETTERS,
-        n_positions=LENGTH + 1,
-        n_embd=WIDTH,
-        n_layer=LAYERS,
-        n_head=HEADS,
-        activation_function="gelu" if tuned else "gelu_new",
+        **work.gpt2,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -93,20 +119,20 @@ def gpt2(tuned: bool) -> tuple[Any, Any]:
         pad_token_id=end,
         attn_implementation="sdpa",
     )
-    ids = {letter: i for i, letter in enumerate(ALPHABET)} | {"<end>": end}
+    ids = {letter: i for i, letter in enumerate(work.alphabet)} | {"<end>": end}
     letters = tokenizers.Tokenizer(tokenizers.models.BPE(ids, []))
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="<end>", pad_token="<end>")
     return transformers.GPT2LMHeadModel(config), fast
 
 
-def trl_training(updates: int, device: str, folder: str, tuned: bool) -> Callable[[], Any]:
+def trl_training(work: Work, updates: int, device: str, folder: str) -> Callable[[], Any]:
     """Return what trains under TRL for some updates, each time it is called; set for speed, or as TRL comes."""
     trl, datasets, transformers = peer("trl"), peer("datasets"), peer("transformers")
     warnings.filterwarnings(
         "ignore", "`.*gradient_checkpointing.*` is deprecated", FutureWarning
     )  # TRL's own name for it
-    model, tokenizer = gpt2(tuned)
-    work = {
+    model, tokenizer = gpt2(work)
+    same = {
         "output_dir": folder,
         "use_cpu": device == "cpu",
         "max_steps": updates,
@@ -135,31 +161,41 @@ def trl_training(updates: int, device: str, folder: str, tuned: bool) -> Callabl
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
     }
-    settings = trl.GRPOConfig(**work, **(speed if tuned else {}))
-    prompts = datasets.Dataset.from_dict({"prompt": [ALPHABET[0]] * updates})  # one an update: a single pass over them
-    trainer = trl.GRPOTrainer(model, agreement, settings, prompts, processing_class=tokenizer)
+    settings = trl.GRPOConfig(**same, **(speed if work.tuned else {}))
+    # one prompt an update: a single pass over them
+    prompts = datasets.Dataset.from_dict({"prompt": [work.alphabet[0]] * updates})
+    trainer = trl.GRPOTrainer(model, work.agreement, settings, prompts, processing_class=tokenizer)
     trainer.remove_callback(transformers.PrinterCallback)
     train: Callable[[], Any] = trainer.train
     return train
 
 
-def textgym_training(updates: int, device: str) -> Callable[[], Any]:
+def textgym_training(work: Work, agent: str, updates: int, device: str) -> Callable[[], Any]:
     """Return what trains under TextGym for some updates, each time it is called."""
-    target = "".join(ALPHABET[i] for i in TARGET)
-    model = PPO(
-        CachedTransformerPolicy,
-        make_vec_env("TextGen-v0", ROWS, seed=0, target=target, alphabet=ALPHABET),
-        n_steps=LENGTH,
-        batch_size=ROWS * LENGTH,
-        n_epochs=1,
-        learning_rate=LEARNING_RATE,
-        max_grad_norm=CLIP,
-        rollout_buffer_class=EpisodeRolloutBuffer,
-        policy_kwargs={"features_extractor_kwargs": {"d_model": WIDTH, "n_layers": LAYERS, "n_heads": HEADS}},
-        seed=0,
-        device=device,
-    )
-    return lambda: model.learn(updates * ROWS * LENGTH, log_interval=None)  # type: ignore[arg-type]
+    target = "".join(work.alphabet[i] for i in work.target)
+    env = make_vec_env("TextGen-v0", ROWS, seed=0, target=target, alphabet=work.alphabet)
+    same: dict[str, Any] = {
+        "batch_size": ROWS * LENGTH,
+        "n_epochs": 1,
+        "learning_rate": LEARNING_RATE,
+        "max_grad_norm": CLIP,
+        "seed": 0,
+        "device": device,
+    }
+    model: Any
+    if agent == "grpo":
+        policy = {"model": {"model_type": "gpt2", **work.gpt2}}
+        model = make("grpo", env, policy=policy, group_size=ROWS, episodes=1, **same)
+    else:
+        model = PPO(
+            CachedTransformerPolicy,
+            env,
+            n_steps=LENGTH,
+            rollout_buffer_class=EpisodeRolloutBuffer,
+            policy_kwargs={"features_extractor_kwargs": {"d_model": WIDTH, "n_layers": work.layers, "n_heads": HEADS}},
+            **same,
+        )
+    return lambda: model.learn(updates * ROWS * LENGTH, log_interval=None)
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, float]:
@@ -196,20 +232,24 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="how often the sides take turns")
     parser.add_argument("--updates", type=int, default=20, help="of one training")
     parser.add_argument("--as-it-comes", action="store_true", help="leave TRL's own settings where they are")
+    parser.add_argument("--agent", choices=["ppo", "grpo"], default="ppo", help="TextGym's side")
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--letters", type=int, default=64, help="of the vocabulary")
     arguments = parser.parse_args()
     peer("trl")
+    work = Work(arguments.layers, arguments.letters, tuned=not arguments.as_it_comes)
     print(machine("trl", "transformers", "stable-baselines3", "torch"))
     print("| threads | clock | TRL, tokens/s | TextGym, tokens/s | ratio |\n" + "| --- " * 5 + "|")
     with tempfile.TemporaryDirectory() as folder:
-        work = {
-            "TRL": trl_training(arguments.updates, arguments.device, folder, not arguments.as_it_comes),
-            "TextGym": textgym_training(arguments.updates, arguments.device),
+        trainings = {
+            "TRL": trl_training(work, arguments.updates, arguments.device, folder),
+            "TextGym": textgym_training(work, arguments.agent, arguments.updates, arguments.device),
         }
         for threads in arguments.threads:
             torch.set_num_threads(threads)
-            turns(work, 1)  # warm
+            turns(trainings, 1)  # warm
             gc.freeze()  # TRL collects garbage when it begins: not all that was imported
-            taken = turns(work, arguments.pairs)
+            taken = turns(trainings, arguments.pairs)
             for clock in (0, 1):
                 times = [[pair[clock] for pair in taken[side]] for side in SIDES]
                 tokens = arguments.updates * ROWS * LENGTH
