@@ -189,9 +189,9 @@ def shown(value: float | None) -> str:
         return ""
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    if value and not 5e-4 <= abs(value) < 1e6:
+    if 1e-12 < abs(value) < 5e-4 or abs(value) >= 1e6:
         return f"{value:.1e}"
-    return f"{value:.3f}"
+    return f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def _number(value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""An inspection as one HTML page that needs nothing else: no network, no font, no library, and no JavaScript to be read."""
+"""An inspection as one HTML page that needs nothing else: no network, no font, no library; to be read, no script."""
 
 from __future__ import annotations
 
@@ -107,10 +107,18 @@ def _data(inspection: Inspection, columns: list[Column]) -> dict[str, Any]:
 
 
 def _packed(attention: FloatArray, prompt: int) -> str:
-    """Return weights as base64 of little-endian 16-bit numbers: layer by layer, token by token, what stood before it."""
+    """Return weights as base64 of little-endian 16-bit numbers: by layer, by token, of what stood before it."""
     rows = [layer[place, : prompt + place + 1] for layer in attention for place in range(attention.shape[1])]
     numbers = np.round(np.concatenate(rows) * WHOLE).astype("<u2")
     return base64.b64encode(numbers.tobytes()).decode("ascii")
+
+
+def _greatest(column: Column) -> float:
+    """Return the number of a column that is coloured most."""
+    if column.values is None or column.scale == "share":
+        return 1.0
+    finite = column.values[np.isfinite(column.values)]
+    return float(np.abs(finite).max(initial=0.0))
 
 
 def _levels(column: Column) -> FloatArray:
@@ -118,18 +126,12 @@ def _levels(column: Column) -> FloatArray:
     if column.values is None:
         return np.zeros(0)
     values = np.nan_to_num(column.values, nan=0.0, posinf=0.0, neginf=0.0)
-    most = 1.0 if column.scale == "share" else float(np.abs(values).max(initial=0.0))
-    levels: FloatArray = values / most if most else values
+    levels: FloatArray = values / (_greatest(column) or 1.0)
     return levels
 
 
 def _legend(column: Column) -> tuple[str, str, str]:
     """Return the scale, and the numbers at its two ends."""
-    most = 1.0
-    if column.values is not None and column.scale != "share":
-        most = float(np.abs(np.nan_to_num(column.values, posinf=0.0, neginf=0.0)).max(initial=0.0))
-    return (
-        column.scale,
-        shown(-most) if column.scale == "signed" else "0",
-        "1" if column.scale == "share" else shown(most),
-    )
+    most = _greatest(column)
+    low = shown(-most) if column.scale == "signed" else "0"
+    return column.scale, low, "1" if column.scale == "share" else shown(most)
