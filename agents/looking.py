@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from textgym.policies import divergence, entropy
 from .asking import Scored, asked, given, score, write
 from .attention import attention, looked_at, reader_of
 from .beginning import Compared, compared, says_probabilities
+from .estimates import advantages_of, finite, penalties_of, scale_of
 from .inspection import Inspection
 from .prefixes import Prefixes
 from .probabilities import acting, network_of
@@ -83,7 +85,9 @@ def inspect_completions(
     rng = np.random.default_rng(seed)
     prompts = [(drawn, True) for drawn in task.draw([rng] * n)] if prompt is None else [asked(task, prompt)] * n
     if completion is None:
-        rows = write(looked, task, [one for one, _ in prompts], not sample, seed)
+        network = network_of(looked)
+        with nullcontext() if network is None else acting(network):  # for all steps, so that it remembers its rows
+            rows = write(looked, task, [one for one, _ in prompts], not sample, seed)
         texts = [text[:length] for text, length in zip(rows.completion, rows.length)]
     else:
         texts = [given(task, completion)]
@@ -145,9 +149,9 @@ def _inspected(
         before = Prefixes(prefixes.tokens, prefixes.segment[:many], prefixes.length[:many])
         near = reference_log_probabilities(to.agent, before, said.drawn[:many], pad)
         kl, ratios = divergence(np.exp(logs), np.exp(near)), _difference(logs[at], near[at])
-    worth = None if said.action_values is None else said.action_values[:many] / _scale(agent)
-    penalties = _penalties(agent, to, ratios)
-    values, advantages = _advantages(agent, said, scored, penalties, about)
+    worth = None if said.action_values is None else said.action_values[:many] / scale_of(agent)
+    penalties = penalties_of(agent, to, ratios)
+    values, advantages = advantages_of(agent, said, scored, penalties, about)
     best, scores = _best(np.exp(logs) if logs is not None else worth, said.drawn[:many], k)
     reader = reader_of(network_of(agent))
     return Inspection(
@@ -158,7 +162,7 @@ def _inspected(
         completion=completion,
         finished=bool(scored.rows.finished[0]),
         log_probabilities=None if logs is None else logs[at],
-        action_values=None if worth is None else _finite(worth[at]),
+        action_values=None if worth is None else finite(worth[at]),
         entropy=None if logs is None else entropy(np.exp(logs)),
         values=values,
         advantages=advantages,
@@ -187,55 +191,6 @@ def _prefixes(scored: Scored, prompt: int, many: int) -> Prefixes:
     return Prefixes(torch.as_tensor(tokens).long(), torch.zeros_like(length), length, masks)
 
 
-def _scale(agent: Any) -> float:
-    """Return what rewards were multiplied by before the agent saw them."""
-    return float(getattr(agent, "reward_scale", 1.0))
-
-
-def _penalties(agent: Any, to: Compared | None, ratios: FloatArray | None) -> FloatArray | None:
-    """Return what KL control takes out of rewards, `(T,)`; None where that is nothing, or of another reference."""
-    control = getattr(agent, "kl_control", None)
-    if control is None or control.in_loss or to is None or ratios is None or str(control.name) != to.name:
-        return None
-    found: FloatArray = -control.coefficient * ratios
-    return found
-
-
-def _advantages(
-    agent: Any, said: Reading, scored: Scored, penalties: FloatArray | None, about: dict[str, Any]
-) -> tuple[FloatArray | None, FloatArray | None]:
-    """Return values and advantages, `(T,)` each, in the environment's rewards; None where there are none."""
-    if said.values is None:
-        return None, None
-    many = int(scored.rows.length[0])
-    values = said.values / _scale(agent)
-    if said.action_values is not None:
-        chosen = said.action_values[np.arange(many), scored.rows.completion[0, :many]] / _scale(agent)
-        return values[:many], _finite(chosen - values[:many])
-    gamma, gae_lambda = about["gamma"], about["gae_lambda"]
-    if gamma is None or gae_lambda is None or scored.rewards is None:
-        return values[:many], None
-    paid = scored.rewards if penalties is None else scored.rewards + penalties
-    after = np.append(values[1:many], values[many] if len(values) > many else 0.0)
-    return values[:many], generalised(paid, values[:many], after, gamma, gae_lambda)
-
-
-def generalised(rewards: FloatArray, values: FloatArray, after: FloatArray, gamma: float, lam: float) -> FloatArray:
-    """Return generalised advantage estimates `(T,)` (Schulman et al., 2016, equation 16).
-
-    Args:
-        rewards: `(T,)`.
-        values: `(T,)` V(s_t).
-        after: `(T,)` V(s_{t+1}), 0 after an end.
-        gamma: the discount.
-        lam: lambda.
-    """
-    found = rewards + gamma * after - values
-    for t in range(len(found) - 2, -1, -1):
-        found[t] += gamma * lam * found[t + 1]
-    return found
-
-
 def _best(scores: FloatArray | None, drawn: BoolArray, k: int) -> tuple[Any, FloatArray]:
     """Return the k best actions that can be drawn, `(T, k)` int32, and their scores, NaN where there are fewer."""
     assert scores is not None
@@ -243,19 +198,13 @@ def _best(scores: FloatArray | None, drawn: BoolArray, k: int) -> tuple[Any, Flo
     ranked = np.where(drawn, scores, -np.inf)
     order = np.argsort(-ranked, axis=1, kind="stable")[:, :k]
     found = np.take_along_axis(ranked, order, axis=1)
-    return order.astype(np.int32), _finite(found)
+    return order.astype(np.int32), finite(found)
 
 
 def _difference(one: FloatArray, other: FloatArray) -> FloatArray:
     """Return one less the other; NaN where both are never drawn, or one is."""
     with np.errstate(invalid="ignore"):
-        return _finite(one - other)
-
-
-def _finite(values: FloatArray) -> FloatArray:
-    """Return the values, NaN where they are infinite: what stands outside a mask is worth nothing that is known."""
-    found: FloatArray = np.where(np.isfinite(values), values, np.nan)
-    return found
+        return finite(one - other)
 
 
 def _attention(agent: Any, tokens: torch.Tensor, prompt: int, many: int) -> FloatArray | None:

@@ -35,11 +35,12 @@ function watch(article) {
   function mark(token) {
     article.querySelector(".text").classList.toggle("watching", token !== null && data.layers > 0);
     const found = token === null || !data.layers ? [] : layer < 0 ? mean(token) : seen(layer, token);
+    const most = Math.max(...found); // the strongest mark: in a long text all weights are small
     chips.forEach((chip, place) => {
       chip.classList.toggle("on", place === before + token && token !== null);
       if (place < found.length) {
         chip.dataset.seen = "";
-        chip.style.setProperty("--seen", found[place].toFixed(3));
+        chip.style.setProperty("--seen", (found[place] / most).toFixed(3));
       } else delete chip.dataset.seen;
     });
     rows.forEach((row, place) => row.classList.toggle("on", place === token));
@@ -49,9 +50,10 @@ function watch(article) {
     const line = element(aside, "div", "layer");
     element(line, "span", "", name);
     const cells = element(line, "div", "strip");
+    const greatest = Math.max(...found);
     found.forEach((weight, place) => {
       const cell = element(cells, "i");
-      cell.style.setProperty("--seen", weight.toFixed(3));
+      cell.style.setProperty("--seen", (weight / greatest).toFixed(3));
       cell.title = `${chips[place].textContent} ${weight.toFixed(3)}`;
     });
     const most = found.map((weight, place) => [weight, place]).sort((a, b) => b[0] - a[0]).slice(0, 3);

@@ -176,7 +176,7 @@ def test_a_browser_shows_a_token_that_is_clicked(inspections: list[Inspection], 
         assert f"<dt>{column.title}</dt><dd>{shown(float(column.values[1]))}</dd>" in first
     assert one.attention is not None
     strips = re.findall(r'<div class="strip">(.*?)</div>', first)
-    weights = [[float(w) for w in re.findall(r"--seen: ([\d.]+)", strip)] for strip in strips]
+    weights = [[float(w) for w in re.findall(r'title="[^"]* ([\d.]+)"', strip)] for strip in strips]
     assert np.array(weights) == pytest.approx(one.attention[:, 1, : len(one.prompt) + 2], abs=1e-3)
     marked = re.findall(r"data-seen=", done.stdout.partition('id="completion1"')[0])
     assert len(marked) == len(one.prompt) + 2
