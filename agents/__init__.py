@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .features import TransformerExtractor
     from .guard import FiniteGuard
     from .initialising import initialise
+    from .looking import inspect_completion, inspect_completions
     from .making import make_vec_env
     from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
     from .pretraining import pretrain
@@ -44,6 +45,8 @@ _LATER = {
     "evaluate": ".exact",
     "import_sb3_zip": ".sb3_zip",
     "initialise": ".initialising",
+    "inspect_completion": ".looking",
+    "inspect_completions": ".looking",
     "load": ".runs",
     "make_vec_env": ".making",
     "pretrain": ".pretraining",
@@ -68,6 +71,8 @@ __all__ = [
     "exact",
     "import_sb3_zip",
     "initialise",
+    "inspect_completion",
+    "inspect_completions",
     "load",
     "load_agent",
     "make",

@@ -109,6 +109,21 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
             drawn = self.sampling.candidates(logits, drawn, taken)
         return self.value_net(latent_vf), self.sampling.log_probabilities(logits, drawn)
 
+    def drawn_from(self, prefixes: Prefixes) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what is sampled from after each prefix.
+
+        Args:
+            prefixes: their masks, if any, are the environment's; a distribution that is cut is cut within them.
+
+        Returns:
+            Values `(N, 1)`, the log-probabilities of all actions, `(N, size)`, and which of them can be drawn,
+            `(N, size)` bool, None for all; others have the least finite number.
+        """
+        latent_pi, latent_vf = self._seen(prefixes)
+        logits = self.action_net(latent_pi)
+        drawn = self.sampling.candidates(logits, prefixes.masks)
+        return self.value_net(latent_vf), self.sampling.log_probabilities(logits, drawn), drawn
+
     @property
     def sizes(self) -> dict[str, Any]:
         """What makes another like it in these spaces, as plain data."""

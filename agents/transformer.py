@@ -156,14 +156,16 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x: Tensor, fused: bool = False) -> Tensor:
         """Return `(B, L, d_model)` of `(B, L, d_model)`; no position sees a later one."""
         q, k, v = self.heads(x)
-        if fused:
-            mixed = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
-            scores = q @ k.transpose(-2, -1) / math.sqrt(k.shape[-1])  # (B, h, L, L): query x key
-            mixed = scores.masked_fill(~causal, float("-inf")).softmax(dim=-1) @ v  # (B, h, L, d_k)
+        kernel = nn.functional.scaled_dot_product_attention
+        mixed = kernel(q, k, v, is_causal=True) if fused else self.weights(q, k) @ v  # (B, h, L, d_k)
         out: Tensor = self.output(mixed.transpose(1, 2).flatten(2))  # heads side by side
         return out
+
+    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return how much each position looks at each, `(B, h, L, L)`, query x key; nothing looks ahead."""
+        causal = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+        scores = q @ k.transpose(-2, -1) / math.sqrt(k.shape[-1])
+        return scores.masked_fill(~causal, float("-inf")).softmax(dim=-1)
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, each `(B, h, L, d_k)`, of `(B, L, d_model)`."""

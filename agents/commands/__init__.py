@@ -16,6 +16,7 @@ from .bench import bench
 from .check import check
 from .eval import evaluate
 from .info import info
+from .inspect import inspect_run
 from .list import list_environments
 from .play import play
 from .plot import plot
@@ -35,12 +36,23 @@ app.command("play")(play)
 app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("eval")(evaluate)
+app.command("inspect")(inspect_run)
 app.command("plot")(plot)
 app.command("check")(check)
 app.command("bench")(bench)
 app.command("reproduce")(reproduce)
 
-AGENTS = ("torch", "stable_baselines3", "sb3_contrib", "transformers", "safetensors", "rich", "pydantic", "yaml")
+AGENTS = (
+    "torch",
+    "stable_baselines3",
+    "sb3_contrib",
+    "transformers",
+    "safetensors",
+    "rich",
+    "pydantic",
+    "yaml",
+    "jinja2",
+)
 EXTRAS = {**dict.fromkeys(AGENTS, "agents"), "matplotlib": "all", "moviepy": "all"}
 """Packages that not every install has, and the extra that brings each."""
 

@@ -19,6 +19,7 @@ class ActorCritic(SoftmaxPolicy):
     delta = r + gamma V(s') - V(s); V(s) += value_alpha delta; theta += alpha gamma^t delta grad ln pi(a|s).
     """
 
+    gae_lambda = 0.0  # an advantage is delta
     _discount: Array  # (n,) gamma^t of each row
 
     def _begin(self) -> None:

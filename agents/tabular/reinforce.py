@@ -31,6 +31,7 @@ class TabularReinforce(SoftmaxPolicy):
     grad ln pi(a|s), with V as it was before. A truncated episode's return goes on with the value of its last state.
     """
 
+    gae_lambda = 1.0  # an advantage is a whole return less its state's value
     _paths: list[Path]  # one a row
 
     def _begin(self) -> None:

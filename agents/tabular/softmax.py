@@ -22,6 +22,11 @@ class SoftmaxPolicy(TabularAgent):
     Settings = SoftmaxSettings
     columns = {"preferences": True, "values": False}  # noqa: RUF012 (a ClassVar in the base class)
 
+    def state_values(self, observations: Array) -> Array:
+        """Return V of observations `(n, width)`, `(n,)`; 0 after a prefix that was never met."""
+        values: Array = self._table["values"][self._table.look(observations)]
+        return values
+
     def _probabilities(self, states: Array, masks: Array) -> Array:
         """Return pi, `(n, size)`, 0 where the mask is False."""
         preferences = np.where(masks, self._table["preferences"][states], -np.inf)

@@ -37,6 +37,11 @@ class TemporalDifference(TabularAgent):
         done = min(1.0, self._progress / fraction) if fraction else 1.0
         return float(start + (end - start) * done)
 
+    def action_values(self, observations: Array) -> Array:
+        """Return Q of observations `(n, width)`, `(n, size)`; 0 after a prefix that was never met."""
+        values: Array = self._table["values"][self._table.look(observations)]
+        return values
+
     @abstractmethod
     def _bootstrap(self, step: Transitions) -> Array:
         """Return what the next states are worth, `(n,)`."""
