@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from .exact import evaluate
     from .features import TransformerExtractor
     from .guard import FiniteGuard
+    from .initialising import initialise
     from .making import make_vec_env
     from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
+    from .pretraining import pretrain
     from .probabilities import AgentPolicy
     from .replay import EpisodeReplayBuffer
     from .runs import load, save
@@ -38,8 +40,10 @@ _LATER = {
     "Config": ".config",
     "evaluate": ".exact",
     "import_sb3_zip": ".sb3_zip",
+    "initialise": ".initialising",
     "load": ".runs",
     "make_vec_env": ".making",
+    "pretrain": ".pretraining",
     "save": ".runs",
 }
 
@@ -58,10 +62,12 @@ __all__ = [
     "evaluate",
     "exact",
     "import_sb3_zip",
+    "initialise",
     "load",
     "load_agent",
     "make",
     "make_vec_env",
+    "pretrain",
     "save",
 ]
 

@@ -11,13 +11,15 @@ from stable_baselines3 import A2C
 from .collecting import Collecting
 from .deep import discount, on_policy_arguments
 from .guard import Guarded
+from .kl_control import controlled
 from .probe import Probe
 from .recipe import Recipe
+from .reinforce import step_along
 from .scaled import reward_scale
-from .settings import Choice, Count, DeepSettings, NotNegative, Positive, Share
+from .settings import Choice, ControlledSettings, Count, NotNegative, Positive, Share
 
 
-class A2CSettings(DeepSettings):
+class A2CSettings(ControlledSettings):
     """A2C's settings, by SB3's names."""
 
     learning_rate: Positive = Field(3e-3, description="the step size of Adam")
@@ -31,6 +33,17 @@ class A2CSettings(DeepSettings):
 class GuardedA2C(Guarded, Collecting, A2C):
     """Stable-Baselines3's A2C with a `FiniteGuard`."""
 
+    def train(self) -> None:
+        """Learn from the rollout as SB3's A2C does, and from a divergence that is part of the loss."""
+        if self.kl_control is None or not self.kl_control.in_loss:
+            return super().train()
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        (rollout,) = self.rollout_buffer.get(batch_size=None)
+        weight = rollout.advantages
+        scale = weight.std() + 1e-8 if self.normalize_advantage else 1.0
+        step_along(self, rollout, (weight - weight.mean()) / scale if self.normalize_advantage else weight, scale)
+
 
 def choose(seen: Probe, given: A2CSettings) -> Mapping[str, Choice]:
     """Return what the environment's length and scale of reward speak for."""
@@ -43,10 +56,10 @@ def choose(seen: Probe, given: A2CSettings) -> Mapping[str, Choice]:
     }
 
 
-def build(env: Any, settings: A2CSettings, **runtime: Any) -> GuardedA2C:
+def build(env: Any, settings: A2CSettings, **runtime: Any) -> Any:
     """Return Stable-Baselines3's A2C, the synchronous form of A3C (Mnih et al., 2016), with Adam."""
     arguments = on_policy_arguments(env, settings)
-    return GuardedA2C(**arguments, use_rms_prop=False, **runtime)
+    return controlled(GuardedA2C(**arguments, use_rms_prop=False, **runtime), settings)
 
 
 make = Recipe("a2c", A2CSettings, build, choose)

@@ -28,9 +28,11 @@ from textgym.following import Step, follow
 from textgym.frontier import paid_on_average
 from textgym.solving import LIMIT, support
 
+from .categorical import divergence, log_probabilities
 from .exact import Recorded, expected_return
 from .flat_adam import FlatAdam
 from .making import make_vec_env
+from .settings import Estimate
 from .table import make
 
 Critic: TypeAlias = Callable[[IntArray], FloatArray]
@@ -51,12 +53,16 @@ class Estimator:
         gae_lambda: of the generalised advantage.
         baseline: whether the critic's value is subtracted from returns; False for `reinforce` alone.
         spoil: what makes it wrong.
+        kl: how divergence from uniform writing is estimated.
+        kl_coefficient: what a nat of it costs.
     """
 
     agent: str
     gae_lambda: float = 1.0
     baseline: bool = True
     spoil: Spoil | None = None
+    kl: Estimate = "k1"
+    kl_coefficient: float = 0.0
 
     def build(self, task: Task, n: int, steps: int, seed: int, policy: dict[str, Any]) -> Any:
         """Return the agent, on n rows of which each makes `steps` steps between updates."""
@@ -70,8 +76,19 @@ class Estimator:
                 "n_epochs": 1,
             },
         }
-        settings = {**UNTOUCHED, **own[self.agent], "policy": policy}
+        near = {"kl_coefficient": self.kl_coefficient, "kl": self.kl, "reference": "uniform"}
+        settings = {**UNTOUCHED, **own[self.agent], **near, "policy": policy}
         return make(self.agent, make_vec_env(task, n, seed=seed), seed=seed, device="cpu", n_steps=steps, **settings)
+
+    def exact(self, policy: Any, task: Task) -> Tensor:
+        """Return the gradient that is to be estimated, `(parameters,)`: of the return less what divergence costs."""
+        return exact_gradient(policy, task, kl_coefficient=self.kl_coefficient)
+
+    def expected(self, policy: Any, task: Task, steps: int) -> tuple[Tensor, float]:
+        """Return what `expected_gradient` does, with this estimator's settings and the policy's own critic."""
+        own: dict[str, Any] = {"critic": critic_of(policy), "baseline": self.baseline}
+        near: dict[str, Any] = {"kl": self.kl, "kl_coefficient": self.kl_coefficient}
+        return expected_gradient(policy, task, steps, self.gae_lambda, **own, **near)
 
 
 def shifted(buffer: RolloutBuffer) -> None:
@@ -105,23 +122,24 @@ def estimates(agent: Any, repeats: int, episodes: float, spoil: Spoil | None = N
     Args:
         agent: as `Estimator.build` makes it; its parameters are restored after each.
         repeats: how many.
-        episodes: how many are expected to begin in a row.
+        episodes: how many are expected to begin in a row; of no use where rollouts are groups of whole completions.
         spoil: what makes the estimator wrong.
     """
-    policy, found = agent.policy, []
+    policy, found, grouped = agent.policy, [], hasattr(agent, "group_size")  # a mean over whole completions already
     kept = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
 
     def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         assert isinstance(optimizer, FlatAdam)
         optimizer.gather()
         assert optimizer.flat.grad is not None
-        found.append(-optimizer.flat.grad.double() * agent.n_steps / episodes)
+        found.append(-optimizer.flat.grad.double() * (1.0 if grouped else agent.n_steps / episodes))
 
     hook = policy.optimizer.register_step_pre_hook(note)
     try:
         for _ in range(repeats):
             before = len(found)
-            agent.learn(agent.n_steps * agent.n_envs, callback=None if spoil is None else _Spoiling(spoil))
+            total = 1 if grouped else agent.n_steps * agent.n_envs  # one rollout
+            agent.learn(total, callback=None if spoil is None else _Spoiling(spoil))
             del found[before + 1 :]  # of one optimiser within another, both are hooked
             policy.load_state_dict(kept)
     finally:
@@ -129,9 +147,9 @@ def estimates(agent: Any, repeats: int, episodes: float, spoil: Spoil | None = N
     return torch.stack(found)
 
 
-def exact_gradient(policy: Any, task: Task, gamma: float = 1.0) -> Tensor:
-    """Return grad J, `(parameters,)` float64, in the order of `policy.parameters()`."""
-    return _gradient(policy, expected_return(policy, task, gamma))
+def exact_gradient(policy: Any, task: Task, gamma: float = 1.0, *, kl_coefficient: float = 0.0) -> Tensor:
+    """Return grad J, `(parameters,)` float64, in the order of `policy.parameters()`; J less divergence from uniform."""
+    return gradient(policy, expected_return(policy, task, gamma, kl_coefficient=kl_coefficient))
 
 
 @dataclass
@@ -142,6 +160,8 @@ class _Depth:
     chosen: Tensor  # (m,) log-probabilities of the actions, with their graph
     flow: FloatArray  # (m,) how likely each is
     value: FloatArray  # (n,) the critic's, of the texts
+    rewards: FloatArray  # (m,) what actions earn, less what divergence costs there
+    penalty: Tensor  # scalar, what it costs in the loss, with its graph
     weight: FloatArray = field(default_factory=lambda: np.zeros(0))  # (m,) of the gradient, summed over windows
 
 
@@ -154,6 +174,8 @@ def expected_gradient(
     critic: Critic | None = None,
     gamma: float = 1.0,
     baseline: bool = True,
+    kl: Estimate = "k1",
+    kl_coefficient: float = 0.0,
 ) -> tuple[Tensor, float]:
     """Return what an estimate is on average, and how many episodes are expected to begin in a row, E.
 
@@ -163,6 +185,9 @@ def expected_gradient(
     one after each end, so that u_j = sum_l P(length l) u_(j-l) is the probability that one begins with step j. As in
     the agents, the factor gamma^t is left out.
 
+    Divergence from uniform writing, as `agents.kl_control.KLControl` estimates it, is a part of rewards, or costs what
+    is expected in the loss at each state: for `exact` grad KL(pi || uniform), for `k3` grad KL(uniform || pi).
+
     Args:
         policy: as `agents.exact.expected_return` takes it.
         task: whose texts can be enumerated.
@@ -171,21 +196,25 @@ def expected_gradient(
         critic: V; None for 0 everywhere.
         gamma: the discount.
         baseline: False for returns in place of advantages, A_t + V(s_t).
+        kl: the estimate.
+        kl_coefficient: what a nat costs.
 
     Returns:
         `(parameters,)` float64, in the order of `policy.parameters()`; and E.
     """
-    levels = _followed(policy, paid_on_average(task), gamma, critic)
+    levels = _followed(policy, paid_on_average(task), gamma, critic, kl, kl_coefficient)
+    penalty = torch.zeros((), dtype=torch.float64)
     begins = _begins(levels, steps)
     for start in np.flatnonzero(begins):
         window = levels[: steps - int(start)]
         onward: FloatArray = np.zeros(0)
         for depth in range(len(window) - 1, -1, -1):
             known = window[depth]
+            penalty = penalty + begins[start] * known.penalty.cpu()
             after = np.zeros(len(known.step.rows))
             if depth + 1 < len(levels):
                 after[known.step.going] = gamma * levels[depth + 1].value
-            advantage = known.step.rewards + after - known.value[known.step.rows]
+            advantage = known.rewards + after - known.value[known.step.rows]
             if depth + 1 < len(window):
                 advantage[known.step.going] += gamma * gae_lambda * onward
             p = known.step.probabilities[known.step.rows, known.step.actions]
@@ -194,10 +223,12 @@ def expected_gradient(
     surrogate = sum(
         (torch.as_tensor(known.flow * known.weight) @ known.chosen.cpu() for known in levels), torch.zeros(())
     )
-    return _gradient(policy, surrogate) / begins.sum(), float(begins.sum())
+    return gradient(policy, surrogate - penalty) / begins.sum(), float(begins.sum())
 
 
-def _followed(policy: Any, task: Task, gamma: float, critic: Critic | None) -> list[_Depth]:
+def _followed(
+    policy: Any, task: Task, gamma: float, critic: Critic | None, kl: Estimate, kl_coefficient: float
+) -> list[_Depth]:
     """Return all that may be written, depth by depth."""
     recorded, drawn = Recorded(policy), support(task, None)
     mass, levels = drawn[1], []
@@ -206,7 +237,16 @@ def _followed(policy: Any, task: Task, gamma: float, critic: Critic | None) -> l
             raise InvalidSetting("there are more texts than can be followed. Give a shorter horizon, fewer prompts.")
         flow = mass[step.rows] * step.probabilities[step.rows, step.actions]
         value = np.zeros(len(mass)) if critic is None else np.asarray(critic(step.texts.tokens), np.float64)
-        levels.append(_Depth(step, recorded.latest[step.rows, step.actions], flow, value, np.zeros(len(flow))))
+        logs, free = recorded.latest, torch.as_tensor(step.allowed, device=recorded.latest.device)
+        chosen, even = logs[step.rows, step.actions], log_probabilities(torch.zeros_like(logs), free)
+        rewards, penalty = step.rewards, torch.zeros((), dtype=torch.float64)
+        if kl_coefficient and kl == "k1":
+            ratio = (chosen - even[step.rows, step.actions]).detach().cpu().numpy()
+            rewards = rewards - kl_coefficient * ratio
+        elif kl_coefficient:
+            apart = divergence(logs, even) if kl == "exact" else divergence(even, logs)
+            penalty = kl_coefficient * (torch.as_tensor(mass, device=apart.device) @ apart)
+        levels.append(_Depth(step, chosen, flow, value, rewards, penalty, np.zeros(len(flow))))
         mass = flow[step.going]
     return levels
 
@@ -221,7 +261,7 @@ def _begins(levels: Sequence[_Depth], steps: int) -> FloatArray:
     return begins
 
 
-def _gradient(policy: Any, value: Tensor) -> Tensor:
+def gradient(policy: Any, value: Tensor) -> Tensor:
     """Return a value's gradient, `(parameters,)` float64, 0 where it does not depend on one."""
     parameters = list(policy.parameters())
     found = torch.autograd.grad(value, parameters, allow_unused=True)

@@ -110,7 +110,7 @@ def _made(job: Job, env: VecEnv) -> Any:
     """Return a fresh agent; one of the user's own need not know of a device."""
     known = inspect.signature(load_agent(job.agent)).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    runtime = {"seed": job.seed, "device": "cpu"}
+    runtime: dict[str, Any] = {"seed": job.seed, "device": "cpu"}
     return make(job.agent, env, **{name: value for name, value in runtime.items() if takes_any or name in known})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -88,8 +88,21 @@ class EpisodeRolloutBuffer(RolloutBuffer):
         """Yield minibatches of whole segments in random order; None for one of all."""
         assert self.full, "a rollout is read when it is full"
         order = np.random.permutation(self.segments)  # noqa: NPY002 (SB3's buffers draw from it)
+        for _, samples in self.minibatches(order, batch_size):
+            yield samples
+
+    def minibatches(self, order: Array, batch_size: int | None = None) -> Iterator[tuple[Array, RolloutBufferSamples]]:
+        """Yield minibatches of whole segments in this order, each behind its transitions' numbers.
+
+        Args:
+            order: `(segments,)`, each segment once.
+            batch_size: as `get` has it.
+
+        Returns:
+            Numbers `(N,)`, `step * n_envs + row`, and the samples of those transitions.
+        """
         place = np.empty_like(order)
-        place[order] = np.arange(self.segments)  # segment -> its place in the random order
+        place[order] = np.arange(self.segments)  # segment -> its place in the order
         places = place[self.segment.reshape(-1)]  # (N,) of each transition
         transitions = np.argsort(places, kind="stable")
         ends = np.bincount(places, minlength=self.segments).cumsum()  # (S,) transitions up to each place
@@ -104,7 +117,7 @@ class EpisodeRolloutBuffer(RolloutBuffer):
             if first < last:
                 chosen = transitions[ends[first - 1] if first else 0 : ends[last - 1]]
                 at = torch.as_tensor(chosen)
-                yield self._minibatch(order[first:last], numbers[:, at], wholes[:, at], first, chosen)
+                yield chosen, self._minibatch(order[first:last], numbers[:, at], wholes[:, at], first, chosen)
 
     def _minibatch(
         self, segments: Array, numbers: Tensor, wholes: Tensor, first: int, transitions: Array

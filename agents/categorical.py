@@ -42,6 +42,13 @@ def entropy(log_probabilities: Tensor) -> Tensor:
     return -(log_probabilities.exp() * finite).sum(dim=-1)
 
 
+def divergence(log_probabilities: Tensor, reference: Tensor) -> Tensor:
+    """Return KL(p || q) of each row in nats, `(N,)`, of log-probabilities `(N, size)` each; 0 times anything is 0."""
+    p = log_probabilities.exp()
+    ratio = (log_probabilities - reference).masked_fill(p == 0, 0.0)
+    return (p * ratio).sum(dim=-1)
+
+
 def packed(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """Return masks `(..., size)` as bits, `(..., ceil(size / 8))`."""
     return np.packbits(masks, axis=-1)

@@ -10,15 +10,15 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from .buffers import EpisodeRolloutBuffer
+from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
 from .policies import CachedTransformerPolicy
 
 
-class Collecting(MaskedAgent, OnPolicyAlgorithm):
+class Collecting(Controlled, MaskedAgent):
     """Mixed into an on-policy algorithm of SB3's with a `CachedTransformerPolicy` and an `EpisodeRolloutBuffer`.
 
     A rollout is what SB3's own `collect_rollouts` makes of it, but that actions are drawn within the environment's
@@ -68,6 +68,7 @@ class Collecting(MaskedAgent, OnPolicyAlgorithm):
             self._last_obs, self._last_episode_starts = new_obs, dones
         with torch.no_grad():
             values = policy.predict_values(torch.as_tensor(new_obs, device=self.device))
+        self._observe(rollout_buffer)
         rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         callback.update_locals(locals())
         callback.on_rollout_end()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from textgym import Task, load_task
 from textgym.errors import InvalidSetting
@@ -14,6 +14,25 @@ from .settings import Settings
 
 LARGEST = 2**28  # tokens in all rows of an environment: a gigabyte
 NAME = r"^[\w.-]+(:[\w.]+)?$"  # of an agent; messages suggest it for a command line
+
+
+def _shown(folder: str) -> str:
+    if not folder.isprintable():
+        raise ValueError("it has characters that cannot be shown")
+    return folder
+
+
+class Start(Settings):
+    """The run whose policy another run began from."""
+
+    folder: Annotated[str, AfterValidator(_shown)] = Field("", description="the run's folder, as it was named")
+    sha256: str | None = Field(None, description="of its policy.safetensors; none where it is still to be read")
+
+
+Init: TypeAlias = Annotated[
+    Start | None, BeforeValidator(lambda given: {"folder": given} if isinstance(given, str) else given)
+]
+"""A start, or the name of its folder."""
 
 
 class Config(Settings):
@@ -26,6 +45,10 @@ class Config(Settings):
     seed: int | None = Field(0, ge=0, description="the seed of everything random")
     steps: int = Field(4_000, ge=1, lt=2**63, description="the environment steps in all, rows counted one by one")
     n_envs: int = Field(8, ge=1, le=65_536, description="the rows written side by side")
+    init: Init = Field(None, description="the run that it begins from; none where it begins with random parameters")
+    pretraining: dict[str, Any] | None = Field(
+        None, description="how the policy was fitted to text before any step, by agents.pretrain; none where it was not"
+    )
 
     def task(self) -> Task:
         """Return the task that the run is about.

@@ -14,9 +14,10 @@ from .prefixes import holds_tokens
 from .probe import Probe
 from .replay import EpisodeReplayBuffer
 from .scaled import scaled
-from .settings import Choice, DeepSettings
+from .settings import Choice, ControlledSettings, DeepSettings
 
-OWN = ("policy", "reward_scale", "learning_rate_schedule")
+KL = tuple(ControlledSettings.model_fields.keys() - DeepSettings.model_fields.keys())
+OWN = ("policy", "reward_scale", "learning_rate_schedule", *KL)
 
 
 @dataclass(frozen=True)

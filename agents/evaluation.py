@@ -51,13 +51,23 @@ def evaluate(
         InvalidSize: `episodes` is no positive integer.
         gymnasium.error.InvalidAction: the agent predicts what is no action.
     """
-    require_positive(episodes=episodes)
+    return summarise(task, *write(agent, task, episodes, deterministic, seed), samples)
 
+
+def write(
+    agent: Agent, task: Task, episodes: int = 100, deterministic: bool = True, seed: int = 0
+) -> tuple[Episodes, FloatArray]:
+    """Let an agent write episodes side by side; return them, and their returns, `(episodes,)`. As `evaluate` has it."""
+    require_positive(episodes=episodes)
     rng = np.random.default_rng(seed)
     rows = task.blank(episodes)
     rows.begin(..., task.draw([rng] * episodes))
-    returns = _finish(agent, task, rows, deterministic)
-    success = task.measure(rows).get("success")
+    return rows, _finish(agent, task, rows, deterministic)
+
+
+def summarise(task: Task, rows: Episodes, returns: FloatArray, samples: int = 5) -> Evaluation:
+    """Return what finished episodes were worth, with the first of them as samples."""
+    success, episodes = task.measure(rows).get("success"), len(rows)
     return Evaluation(
         mean_return=float(returns.mean()),
         standard_error=float(returns.std(ddof=1) / np.sqrt(episodes)) if episodes > 1 else 0.0,

@@ -24,7 +24,7 @@ from .categorical import log_probabilities
 from .probabilities import AgentPolicy, network_of, scores_of
 from .runs import read_run, restore
 from .sb3_state import get_global_chance, set_global_chance
-from .state import env_of
+from .state import task_of
 
 AnyTask = Task | Callable[..., Task] | str
 
@@ -228,9 +228,8 @@ def _policy_of(given: Any) -> Policy | None:
 
 
 def _task_of(agent: Any) -> Task:
-    env = env_of(agent)
-    task = env.get_attr("task", 0)[0] if env is not None and env.has_attr("task") else None
-    if not isinstance(task, Task):
+    task = task_of(agent)
+    if task is None:
         raise InvalidSetting(
             f"{type(agent).__name__} keeps no environment of TextGym's. Say what it is to write: evaluate(agent, "
             '"TextGen-v0").'

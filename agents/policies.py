@@ -41,6 +41,8 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
         InvalidSetting: `features_extractor_class` is no `TransformerExtractor`.
     """
 
+    reads_prefixes = True  # `evaluate_actions` takes `Prefixes`
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs = with_transformer(kwargs, eps=1e-5)  # as ActorCriticPolicy sets it where it is not told
         super().__init__(*args, **{"ortho_init": False, **kwargs})
@@ -83,18 +85,18 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
             actions: one for each.
             action_masks: `(N, size)` bool; None for all.
         """
-        if isinstance(obs, Prefixes):
-            latent_pi, latent_vf = self._latents(lambda extractor: extractor.read_prefixes(obs))
-            action_masks = obs.masks
-        else:
-            seen = prepared(obs, self.observation_space)
-            latent_pi, latent_vf = self._latents(lambda extractor: extractor(seen))
-        values = self.value_net(latent_vf)
         if not isinstance(self.action_space, spaces.Discrete):
+            latent_pi, latent_vf = self._seen(obs)
             distribution = self._get_action_dist_from_latent(latent_pi)
-            return values, distribution.log_prob(actions), distribution.entropy()
-        log_probs = log_probabilities(self.action_net(latent_pi), action_masks)
+            return self.value_net(latent_vf), distribution.log_prob(actions), distribution.entropy()
+        values, log_probs = self.read(obs, action_masks)
         return values, log_probs.gather(1, actions.long()[:, None])[:, 0], entropy(log_probs)
+
+    def read(self, obs: Any, action_masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return values `(N, 1)` and the log-probabilities of all tokens, `(N, size)`; as for `evaluate_actions`."""
+        latent_pi, latent_vf = self._seen(obs)
+        masks = obs.masks if isinstance(obs, Prefixes) else action_masks
+        return self.value_net(latent_vf), log_probabilities(self.action_net(latent_pi), masks)
 
     def forget(self) -> None:
         """Throw away what is remembered, as at the start of a rollout."""
@@ -107,6 +109,13 @@ class CachedTransformerPolicy(MaskedPredictions, ActorCriticPolicy):
         seen = prepared(obs, self.observation_space)
         latent_pi, _ = self._latents(lambda extractor: extractor(seen))
         return draw(log_probabilities(self.action_net(latent_pi), action_masks), deterministic)
+
+    def _seen(self, obs: Any) -> tuple[Tensor, Tensor]:
+        """Return what actor and critic see of observations or `Prefixes`."""
+        if isinstance(obs, Prefixes):
+            return self._latents(lambda extractor: extractor.read_prefixes(obs))
+        seen = prepared(obs, self.observation_space)
+        return self._latents(lambda extractor: extractor(seen))
 
     def _latents(self, read: Callable[[Any], Tensor]) -> tuple[Tensor, Tensor]:
         """Return what actor and critic see, of one extractor that they share or of one each."""

@@ -13,17 +13,20 @@ from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 from torch.nn import functional
 
+from textgym.errors import InvalidSetting
+
 from .collecting import Collecting
 from .deep import discount, on_policy_arguments
 from .flat_adam import FlatAdam
 from .guard import Guarded
+from .kl_control import controlled
 from .probe import Probe
 from .recipe import Recipe
 from .scaled import reward_scale
-from .settings import Choice, Count, DeepSettings, NotNegative, Positive, Share
+from .settings import Choice, ControlledSettings, Count, NotNegative, Positive, Share
 
 
-class PPOSettings(DeepSettings):
+class PPOSettings(ControlledSettings):
     """PPO's settings, by SB3's names."""
 
     n_steps: Count = Field(64, description="the steps of each row in a rollout")
@@ -45,6 +48,8 @@ class GuardedPPO(Guarded, Collecting, PPO):
         policy, optimizer = self.policy, self.policy.optimizer
         plain = isinstance(optimizer, FlatAdam) and isinstance(self.action_space, spaces.Discrete)
         if not plain or self.clip_range_vf is not None:
+            if self.kl_control is not None and self.kl_control.in_loss:
+                raise InvalidSetting("a divergence in the loss needs FlatAdam and no clip_range_vf. Or use kl='k1'.")
             return super().train()
         assert isinstance(optimizer, FlatAdam)
         policy.set_training_mode(True)
@@ -71,18 +76,20 @@ class GuardedPPO(Guarded, Collecting, PPO):
 
     def _loss(self, batch: Any, clip_range: float) -> tuple[Tensor, Tensor]:
         """Return a minibatch's loss (Schulman et al., 2017, equation 9), and its parts, `(6,)`, for the records."""
-        values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions[:, 0])
-        advantages = batch.advantages
+        values, log_prob, entropy, penalty = self._evaluated(batch)
+        advantages, scale = batch.advantages, torch.ones(())
         if self.normalize_advantage and len(advantages) > 1:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+            scale = advantages.std() + 1e-8
+            advantages = (advantages - advantages.mean()) / scale
         log_ratio = log_prob - batch.old_log_prob
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
         policy_loss = -torch.min(advantages * ratio, advantages * clipped).mean()
         value_loss = functional.mse_loss(batch.returns, values[:, 0])
-        assert entropy is not None
         entropy_loss = -entropy.mean()
         loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+        if penalty is not None:
+            loss = loss + penalty.mean() / scale  # in the same proportion to advantages, normalised or not
         with torch.no_grad():
             divergence = (ratio - 1 - log_ratio).mean()  # k3 of Schulman (2020), "Approximating KL divergence"
             fraction = ((ratio - 1).abs() > clip_range).float().mean()
@@ -124,9 +131,9 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     }
 
 
-def build(env: Any, settings: PPOSettings, **runtime: Any) -> GuardedPPO:
+def build(env: Any, settings: PPOSettings, **runtime: Any) -> Any:
     """Return Stable-Baselines3's PPO (Schulman et al., 2017) with a `TransformerExtractor`."""
-    return GuardedPPO(**on_policy_arguments(env, settings), **runtime)
+    return controlled(GuardedPPO(**on_policy_arguments(env, settings), **runtime), settings)
 
 
 make = Recipe("ppo", PPOSettings, build, choose)

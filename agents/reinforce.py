@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gymnasium import spaces
 from pydantic import Field
 from stable_baselines3 import A2C
+from torch import Tensor
 from torch.nn import functional
 
 from .collecting import Collecting
 from .deep import OWN, discount, on_policy_arguments
 from .guard import Guarded
+from .kl_control import controlled
 from .probe import Probe
 from .recipe import Recipe
 from .scaled import reward_scale
-from .settings import Choice, Count, DeepSettings, NotNegative, Positive
+from .settings import Choice, ControlledSettings, Count, NotNegative, Positive
 
 
-class ReinforceSettings(DeepSettings):
+class ReinforceSettings(ControlledSettings):
     """REINFORCE's settings."""
 
     learning_rate: Positive = Field(3e-3, description="the step size of Adam")
@@ -56,22 +57,32 @@ class Reinforce(Guarded, Collecting):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         (rollout,) = self.rollout_buffer.get(batch_size=None)
-        discrete = isinstance(self.action_space, spaces.Discrete)
-        actions = rollout.actions.long().flatten() if discrete else rollout.actions
-        values, log_prob, entropy = self.policy.evaluate_actions(rollout.observations, actions)
-        assert entropy is not None
-        weight = rollout.advantages if self.baseline else rollout.returns  # (N,), both constants
-        policy_loss = -(weight * log_prob).mean()
-        value_loss = functional.mse_loss(values.flatten(), rollout.returns)
-        loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy.mean()
-        self.policy.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        self.policy.optimizer.step()
-        self._n_updates += 1
-        self.logger.record("train/entropy_loss", -entropy.mean().item())
-        self.logger.record("train/policy_loss", policy_loss.item())
-        self.logger.record("train/value_loss", value_loss.item())
+        step_along(self, rollout, rollout.advantages if self.baseline else rollout.returns)
+
+
+def step_along(agent: Any, rollout: Any, weight: Tensor, scale: Tensor | float = 1.0) -> None:
+    """Make one step along the gradient of a rollout's log-probabilities, weighted by constants.
+
+    Args:
+        agent: an on-policy algorithm of SB3's.
+        rollout: all transitions.
+        weight: `(N,)` returns or advantages.
+        scale: what they were divided by; a divergence in the loss is, too.
+    """
+    values, log_prob, entropy, penalty = agent._evaluated(rollout)
+    policy_loss = -(weight * log_prob).mean()
+    value_loss = functional.mse_loss(values.flatten(), rollout.returns)
+    loss = policy_loss + agent.vf_coef * value_loss - agent.ent_coef * entropy.mean()
+    if penalty is not None:
+        loss = loss + penalty.mean() / scale
+    agent.policy.optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
+    agent.policy.optimizer.step()
+    agent._n_updates += 1
+    agent.logger.record("train/entropy_loss", -entropy.mean().item())
+    agent.logger.record("train/policy_loss", policy_loss.item())
+    agent.logger.record("train/value_loss", value_loss.item())
 
 
 def choose(seen: Probe, given: ReinforceSettings) -> Mapping[str, Choice]:
@@ -84,9 +95,9 @@ def choose(seen: Probe, given: ReinforceSettings) -> Mapping[str, Choice]:
     }
 
 
-def build(env: Any, settings: ReinforceSettings, **runtime: Any) -> Reinforce:
+def build(env: Any, settings: ReinforceSettings, **runtime: Any) -> Any:
     """Return REINFORCE with a `TransformerExtractor`."""
-    return Reinforce(**on_policy_arguments(env, settings), **runtime)
+    return controlled(Reinforce(**on_policy_arguments(env, settings), **runtime), settings)
 
 
 make = Recipe("reinforce", ReinforceSettings, build, choose)

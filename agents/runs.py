@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -70,6 +70,8 @@ def config_of(agent: Any) -> Config:
         "seed": None if made.seed is None else int(made.seed),
         "steps": int(getattr(agent, "_total_timesteps", 0) or getattr(agent, "num_timesteps", 0) or 1),
         "n_envs": getattr(env, "num_envs", 1),
+        "init": None if made.init is None else made.init.model_dump(),
+        "pretraining": made.pretraining,
     }
     try:
         plain = json.loads(json.dumps(data, allow_nan=False))
@@ -200,7 +202,7 @@ def read_run(folder: Path) -> Run:
     """Read a run's files and configuration; raises as `read_config` does."""
     manifest, files = read_files(folder)
     path = folder / "config.json"
-    with _refusing(f"{path} is no run's configuration"):
+    with refusing(f"{path} is no run's configuration"):
         config = Config.read(read_json(files["config.json"], path), "config.json")
         if runtime := nested(config.settings).keys() & {*RUNTIME}:  # a place to write to might be among them
             raise InvalidSetting(f"{sorted(runtime)} are no settings of an agent")
@@ -208,7 +210,7 @@ def read_run(folder: Path) -> Run:
 
 
 @contextmanager
-def _refusing(fault: str, keep: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def refusing(fault: str, keep: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Turn whatever hostile data may raise into `InvalidSetting`, in one line of readable length."""
     try:
         yield
@@ -247,7 +249,7 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
     check_agent(folder, config, agent)
     if not run.learned:
         raise InvalidSetting(f"{folder} holds a run that has learned nothing yet. `textgym train --resume` begins it.")
-    with _refusing(f"{folder} holds no run's parameters and state"):
+    with refusing(f"{folder} holds no run's parameters and state"):
         learned = from_bytes(files["policy.safetensors"])
         arrays = {part: from_bytes(files[f"{part}.safetensors"]) for part in ("state", "optimizer")}
         plain = read_json(files["state.json"], folder / "state.json")
@@ -256,12 +258,14 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
         held = arrays["state"] if state["exact"] is True else None
     if env is None:
         env = _make_env(folder, config, held)
-    _check_env(folder, config, manifest, env)
-    _check_size(folder, config, env, learned)
-    with _refusing(f"{folder} asks for an agent that cannot be made", keep=UnknownName):
+    check_env(folder, config, manifest, env)
+    check_size(folder, config, env, learned)
+    with refusing(f"{folder} asks for an agent that cannot be made", keep=UnknownName):
         made = make(config.agent, env, seed=config.seed, device=device, **config.settings)
-    with _refusing(f"{folder} does not hold this agent's parameters and state"):
+    with refusing(f"{folder} does not hold this agent's parameters and state"):
         set_parameters(made, learned)
+        if config.init is not None or config.pretraining is not None:
+            made.made = replace(made.made, init=config.init, pretraining=config.pretraining)
         set_state(made, state, continue_env=continue_env)
     return made, held is not None and continues_exactly(made)
 
@@ -279,7 +283,7 @@ def check_agent(folder: Path, config: Config, agent: str | None) -> None:
 
 def _make_env(folder: Path, config: Config, state: Arrays | None) -> Any:
     """Return an environment like the run's, no larger than the state of it that the run holds, if it does."""
-    with _refusing(f"{folder} asks for an environment that cannot be made", keep=UnknownName):
+    with refusing(f"{folder} asks for an environment that cannot be made", keep=UnknownName):
         task = config.task()  # refuses an id that is not registered here, before Gymnasium sees it
         width = task.max_prompt + task.horizon
         held = UNSEEN if state is None else sum(array.size for array in state.values())
@@ -288,24 +292,24 @@ def _make_env(folder: Path, config: Config, state: Arrays | None) -> Any:
         return make_vec_env(config.env or "", config.n_envs, **config.env_kwargs)
 
 
-def _check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any) -> None:
+def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any) -> None:
     """Refuse an environment in which the parameters would mean something else."""
     for name, value in environment(env).items():
         if manifest.get(name) != value:
             raise InvalidSetting(
                 f"{folder} was trained on {short(config.env or 'a Task')} with {name}={short(manifest.get(name))}; "
-                f"this environment, {name_of(env)}, has {name}={value!r}. Give the one that it was trained on."
+                f"this environment, {name_of(env)}, has {name}={value!r}. Give the one that it was trained on, "
+                f"whose arguments were {short(config.env_kwargs)}."
             )
 
 
-def _check_size(folder: Path, config: Config, env: Any, learned: Arrays) -> None:
+def check_size(folder: Path, config: Config, env: Any, learned: Arrays) -> None:
     """Refuse settings of a transformer with more parameters than the run holds, before memory is asked for them."""
     shape = nested(config.settings).get("policy")
     if config.agent in AGENTS and isinstance(shape, dict):
         policy = TransformerSettings.read(shape, f"{folder}: policy")
-        asked = 12 * policy.n_layers * policy.d_model**2 + env.observation_space.shape[0] * policy.d_model
-        if asked > (held := sum(array.size for array in learned.values())):
-            raise InvalidSetting(f"{folder}: a policy of {short(shape)} has more than the {held} parameters there.")
+        with refusing(str(folder)):
+            policy.require_held(env.observation_space.shape, sum(array.size for array in learned.values()))
 
 
 def _json(data: Any) -> bytes:

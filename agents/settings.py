@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from textgym.errors import InvalidSetting, unknown
 
@@ -99,6 +109,11 @@ class Settings(BaseModel):
                 yield prefix + name
 
 
+Name: TypeAlias = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, PurePath) else given)]
+"""A text, or a path."""
+Estimate: TypeAlias = Literal["k1", "exact", "k3"]
+
+
 class TransformerSettings(Settings):
     """The causal transformer."""
 
@@ -112,6 +127,17 @@ class TransformerSettings(Settings):
         if self.d_model % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} does not divide d_model={self.d_model}")
         return self
+
+    def require_held(self, shape: tuple[int, ...] | None, held: int) -> None:
+        """Raise `InvalidSetting` where so large a transformer cannot have so few parameters, before any is made.
+
+        Args:
+            shape: of an observation.
+            held: how many parameters there are.
+        """
+        asked = 12 * self.n_layers * self.d_model**2 + (shape or (0,))[0] * self.d_model
+        if asked > held:
+            raise InvalidSetting(f"a policy of {self.model_dump()} has more than the {held} parameters there.")
 
 
 class DeepSettings(Settings):
@@ -127,3 +153,28 @@ class DeepSettings(Settings):
     policy: TransformerSettings = Field(
         TransformerSettings(), description='the transformer: write policy.d_model=128, or {"d_model": 128}'
     )
+
+
+class ControlledSettings(DeepSettings):
+    """What on-policy agents have: a reference to stay near to."""
+
+    kl_coefficient: NotNegative = Field(
+        0.0, description="what a nat of divergence from the reference costs, in the environment's rewards; 0 for none"
+    )
+    reference: Name = Field(
+        "start", min_length=1, description="what to stay near to: 'start', the first policy; 'uniform'; a run's folder"
+    )
+    kl: Estimate = Field("k1", description='how divergence is estimated: "k1" in the reward, "exact" or "k3" as a loss')
+    kl_target: Positive | None = Field(
+        None, description="the nats of a completion that the coefficient adapts to; None for a fixed coefficient"
+    )
+    kl_gain: Positive = Field(
+        0.1, description="how fast the coefficient adapts: a rollout moves it by at most a fifth of this share"
+    )
+
+    @field_validator("kl_target")
+    @classmethod
+    def _adapts_from_something(cls, target: float | None, info: ValidationInfo) -> float | None:
+        if target is not None and info.data.get("kl_coefficient") == 0:
+            raise ValueError("it adapts a kl_coefficient, and that is 0. Give one above 0 to start from, as 0.1")
+        return target

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from textgym import Episodes
+from textgym import Episodes, Task
 from textgym.errors import InvalidSetting
 
 from .scaled import ScaledRewards
@@ -77,6 +77,8 @@ def get_state(agent: Any, exact: bool = True) -> dict[str, Any]:
     """
     broken = whole(agent) if exact else "it was interrupted"
     state: dict[str, Any] = {"exact": broken is None, "agent": None, "env": None}
+    if (control := getattr(agent, "kl_control", None)) is not None:  # what to stay near to is known either way
+        state["kl_control"] = control.get_state()
     if broken is not None:
         if exact:
             warnings.warn(f"{broken}: what it learned is saved, but the run cannot be resumed exactly.", stacklevel=3)
@@ -107,6 +109,8 @@ def set_state(agent: Any, state: Mapping[str, Any], continue_env: bool = True) -
     Raises:
         InvalidSetting, KeyError, TypeError: it is the state of another agent, or none.
     """
+    if (control := getattr(agent, "kl_control", None)) is not None:
+        control.set_state(state["kl_control"], agent.policy)
     if state["exact"] is not True:
         return
     own, bridge = state["agent"], _bridge(agent)
@@ -164,6 +168,13 @@ def continues_exactly(agent: Any) -> bool:
 def env_of(agent: Any) -> Any:
     """Return an agent's environment; None where it says none."""
     return agent.get_env() if hasattr(agent, "get_env") else getattr(agent, "env", None)
+
+
+def task_of(agent: Any) -> Task | None:
+    """Return the task that an agent writes; None where its environment is not TextGym's."""
+    env = env_of(agent)
+    task = env.get_attr("task", 0)[0] if env is not None and env.has_attr("task") else None
+    return task if isinstance(task, Task) else None
 
 
 def _bridge(agent: Any) -> SB3VecEnv | None:

@@ -14,8 +14,11 @@ from textgym.errors import InvalidSetting, Names, unknown
 from .layers import nested
 
 if TYPE_CHECKING:
+
     import numpy as np
     import numpy.typing as npt
+
+    from .config import Start
 
 ENTRY_POINTS = "textgym.agents"
 
@@ -30,6 +33,8 @@ class Made:
     agent: str  # a name in AGENTS or of an installed package, or "package.module:make"
     settings: dict[str, Any]  # resolved: plain data
     seed: int | None
+    init: Start | None = None  # what `initialise` gave it
+    pretraining: dict[str, Any] | None = None  # what `pretrain` did to it
 
 
 class Agent(Protocol):
@@ -56,6 +61,8 @@ AGENTS: Names[str] = Names(
         "a2c": "agents.a2c:make",
         "ppo": "agents.ppo:make",
         "reinforce": "agents.reinforce:make",
+        "rloo": "agents.rloo:make",
+        "grpo": "agents.grpo:make",
     },
 )
 
@@ -90,12 +97,14 @@ def load_agent(name: str) -> Callable[..., Agent]:
     return found
 
 
-def make(name: str, env: Any, **overrides: Any) -> Any:
+def make(name: str, env: Any, *, init: Any = None, **overrides: Any) -> Any:
     """Return a fresh agent for an environment.
 
     Args:
         name: as `load_agent` takes it.
         env: a vectorised environment, as `make_vec_env` makes them.
+        init: a run's folder, of `textgym pretrain` or `textgym train`, whose policy the agent begins with, as
+            `initialise` has it; the transformer's sizes, where they are left open, are that run's.
         overrides: settings over the agent's defaults, by the names that `textgym train --agent NAME --explain` lists;
             names with dots, as in `{"policy.d_model": 128}`, reach inside; `seed` and `device` besides.
 
@@ -104,6 +113,10 @@ def make(name: str, env: Any, **overrides: Any) -> Any:
         UnknownName: there is no such agent or setting.
     """
     builder, overrides = load_agent(name), nested(overrides)
+    if init is not None:
+        from .initialising import initialise, sized
+
+        overrides = sized(builder, init, overrides)
     agent: Any = builder(env, **overrides)
     for method in ("learn", "predict"):
         if not callable(getattr(agent, method, None)):
@@ -115,4 +128,4 @@ def make(name: str, env: Any, **overrides: Any) -> Any:
         own = {key: value for key, value in overrides.items() if key not in RUNTIME}
         with contextlib.suppress(AttributeError):  # an agent with __slots__ cannot say it; `save` then refuses it
             agent.made = Made(name, own, overrides.get("seed"))
-    return agent
+    return agent if init is None else initialise(agent, init)

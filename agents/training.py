@@ -16,6 +16,7 @@ from textgym.errors import InvalidSetting
 from .config import Config
 from .device import check_device
 from .evaluation import evaluate
+from .initialising import sized
 from .keeper import Keeper
 from .layers import merged, nested
 from .making import make_vec_env
@@ -42,8 +43,16 @@ def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
     loose = {name: value for name, value in asked.items() if name not in Config.model_fields}
     settings = merged(nested(fields.pop("settings", {})), nested(loose), nested(overrides))
     config = Config.read({**fields, "settings": settings}, "the run")
+    if config.pretraining is not None:
+        raise InvalidSetting(
+            "this configuration is of a policy that was fitted to text, which no steps in an environment make again. "
+            "Begin from it: --init DIR; or leave `pretraining` out."
+        )
     maker = load_agent(config.agent)
     config.task()
+    if config.init is not None:
+        settings = sized(maker, config.init, settings)
+        config = config.model_copy(update={"settings": settings})
     if isinstance(maker, Recipe):
         maker.settings.read(settings, config.agent)
     return config
@@ -73,10 +82,9 @@ def train(
     texts: int = 10,
 ) -> None:
     """Train a new agent, keep its run, and print what it then writes."""
+    agent = fresh(config, device)
     if out is not None:
         check_free(out, overwrite=overwrite)
-    agent = _fresh(config, device)
-    if out is not None:
         check_saveable(agent)
         shutil.rmtree(_logs(out), ignore_errors=True)
         begin(agent, out, config_of(agent).model_copy(update={"steps": config.steps}))
@@ -99,6 +107,11 @@ def resume(
     """
     run = read_run(folder)
     config = run.config if steps is None else run.config.model_copy(update={"steps": steps})
+    if config.pretraining is not None and not run.manifest.get("steps"):
+        raise InvalidSetting(
+            f"{folder} holds a policy that was fitted to text, no run that could go on. Begin a run from it: "
+            f"textgym train ID --init {folder} --out DIR."
+        )
     if run.learned:
         learner, exact = restore(run, agent=agent, device=device)
         if not exact:
@@ -108,7 +121,7 @@ def resume(
             )
     else:  # it was stopped before it had learned anything
         check_agent(folder, config, agent)
-        learner = _fresh(config, device)
+        learner = fresh(config, device)
     done = getattr(learner, "num_timesteps", 0)
     if done >= config.steps:
         print(f"{folder} has made {done} steps of {config.steps}. --steps {2 * done} would go on to twice as many.")
@@ -124,11 +137,15 @@ def _logs(folder: Path) -> Path:
     return folder / LOGS
 
 
-def _fresh(config: Config, device: str) -> Any:
+def fresh(config: Config, device: str) -> Any:
     """Return a new agent in a new environment."""
     config.task()
     env = make_vec_env(config.env or "", config.n_envs, seed=config.seed, **config.env_kwargs)
-    return make(config.agent, env, seed=config.seed, device=check_device(device), **config.settings)
+    runtime = {"seed": config.seed, "device": check_device(device), "init": config.init}
+    agent = make(config.agent, env, **runtime, **config.settings)
+    if (control := getattr(agent, "kl_control", None)) is not None:
+        control.check(agent)
+    return agent
 
 
 def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:

@@ -10,6 +10,11 @@ the policy's part of the loss alone; no normalised advantages, no clipping). A l
 scaled to a sum over an episode's steps: see `agents/audit.py`. Where all episodes have one length, rollouts hold whole
 ones; in copy and corners a row's last episode may be cut, and its estimate leans on the critic.
 
+`of KL`: with 0.3 for each nat from uniform writing, against grad (J - 0.3 KL); k1 is a part of rewards, and unbiased;
+exact and k3 are losses, and leave out what a token does to later states; k3's gradient is another divergence's besides.
+rloo and grpo compare four completions of each prompt: leaving one out is unbiased, a mean of all four is short by a
+quarter, and what is divided by deviations or lengths is the gradient of something else.
+
 bias: of the mean estimate along the exact gradient, in its norms, and its standard error. expected: the same, exactly,
 from an enumeration of all texts: what lambda below 1, an inexact critic and cut episodes must give. z: the largest
 difference from what is expected along the exact gradient and three random directions, in standard errors. deviation:
@@ -35,14 +40,13 @@ from agents.audit import (
     DIRECTIONS,
     Estimator,
     action_dependent,
-    critic_of,
     estimates,
-    exact_gradient,
-    expected_gradient,
     judge,
     shifted,
     z_limit,
 )
+from agents.group_audit import Grouped
+from agents.settings import Estimate
 from textgym import load_task, solve
 
 SIZES = {"d_model": 16, "n_layers": 1, "n_heads": 2}
@@ -67,12 +71,21 @@ TASKS = {
 }
 
 LAMBDAS = (1.0, 0.95, 0.5, 0.0)
-ESTIMATORS = {
+BETA = 0.3  # what a nat from uniform writing costs
+ESTIMATES: tuple[Estimate, ...] = ("k1", "exact", "k3")
+ESTIMATORS: dict[str, Estimator | Grouped] = {
     "reinforce, no baseline": Estimator("reinforce", baseline=False),
     "reinforce": Estimator("reinforce"),
     **{f"{name}, lambda {share:g}": Estimator(name, share) for name in ("a2c", "ppo") for share in LAMBDAS},
+    **{f"ppo, {kl} of KL": Estimator("ppo", kl=kl, kl_coefficient=BETA) for kl in ESTIMATES},
+    "rloo": Grouped("rloo"),
+    "rloo, per token": Grouped("rloo", per_token=True),
+    "rloo, mean over a completion's tokens": Grouped("rloo", by_length=True),
+    "grpo, no deviation": Grouped("grpo"),
+    "grpo, deviation": Grouped("grpo", normalise_std=True),
+    "grpo, deviation and mean over a completion's tokens": Grouped("grpo", normalise_std=True, by_length=True),
 }
-WRONG = {
+WRONG: dict[str, Estimator | Grouped] = {
     "*wrong: the next step's return*": Estimator("reinforce", baseline=False, spoil=shifted),
     "*wrong: a baseline of the action*": Estimator("reinforce", spoil=action_dependent),
 }
@@ -86,17 +99,16 @@ def trained(setting: Setting) -> Mapping[str, Any]:
     return parameters
 
 
-def rows(name: str, cells: dict[tuple[str, int], Estimator], repeats: int, limit: float) -> list[bool]:
+def rows(name: str, cells: dict[tuple[str, int], Estimator | Grouped], repeats: int, limit: float) -> list[bool]:
     """Print a task's rows; return of each whether it is as it should be."""
     setting = TASKS[name]
     task, parameters = load_task(setting.id, **setting.kwargs), trained(setting)
     verdicts = []
     for seed, ((label, episodes), estimator) in enumerate(cells.items()):
-        policy = estimator.build(task, 1, setting.steps, 0, SIZES).policy
+        policy = estimator.build(task, 4, setting.steps, 0, SIZES).policy
         policy.load_state_dict(parameters)
-        exact = exact_gradient(policy, task)
-        told: dict[str, Any] = {"critic": critic_of(policy), "baseline": estimator.baseline}
-        expected, begun = expected_gradient(policy, task, setting.steps, estimator.gae_lambda, **told)
+        exact = estimator.exact(policy, task)
+        expected, begun = estimator.expected(policy, task, setting.steps)
         n = max(1, round(episodes / begun))
         agent = estimator.build(task, n, setting.steps, seed, SIZES)
         agent.policy.load_state_dict(parameters)
@@ -115,7 +127,7 @@ def rows(name: str, cells: dict[tuple[str, int], Estimator], repeats: int, limit
 def main() -> int:
     """Print the table as Markdown; return the status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    agents = ("reinforce", "a2c", "ppo")
+    agents = ("reinforce", "a2c", "ppo", "rloo", "grpo")
     parser.add_argument("--agents", nargs="+", choices=agents, default=agents)
     parser.add_argument("--tasks", nargs="+", choices=[*TASKS], default=[*TASKS])
     parser.add_argument("--repeats", type=int, default=40, help="rollouts of each row, at least 10")

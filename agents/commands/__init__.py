@@ -19,6 +19,7 @@ from .info import info
 from .list import list_environments
 from .play import play
 from .plot import plot
+from .pretrain import pretrain
 from .reproduce import reproduce
 from .train import train
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command("list")(list_environments)
 app.command("info")(info)
 app.command("play")(play)
+app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("plot")(plot)

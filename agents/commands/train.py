@@ -24,6 +24,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the agent, as policy.d_model=8."),
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Begin with this run's policy, as `textgym pretrain` or `train` left it.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML or JSON: a run's config.json, or settings.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     module: Annotated[str | None, typer.Option(help="Imported first; it registers the environment.")] = None,
@@ -47,6 +50,7 @@ def train(
         "steps": steps,
         "seed": seed,
         "n_envs": n_envs,
+        "init": None if init is None else str(init),
     }
     asked = {name: value for name, value in given.items() if value is not None}
     if checkpoint_every is not None:

@@ -10,7 +10,14 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents import make, make_vec_env
 
 TINY = {"policy.d_model": 8, "policy.n_layers": 1, "policy.n_heads": 1}
-SHORT = {"ppo": {"n_steps": 8, "batch_size": 16}, "dqn": {"learning_starts": 16}, "a2c": {}, "reinforce": {}}
+SHORT = {
+    "ppo": {"n_steps": 8, "batch_size": 16},
+    "dqn": {"learning_starts": 16},
+    "a2c": {},
+    "reinforce": {},
+    "rloo": {},
+    "grpo": {"episodes": 1},
+}
 DEEP = sorted(SHORT)
 PLAIN: dict[type[BaseAlgorithm], dict[str, Any]] = {
     PPO: {"n_steps": 8, "batch_size": 16},

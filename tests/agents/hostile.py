@@ -176,5 +176,9 @@ CONFIGS: dict[str, Damage] = {
     "greater length": partial(configure, env_kwargs={"alphabet": "abc", "max_length": 10**30}),
     "no length": partial(configure, env_kwargs={"alphabet": "abc", "max_length": None}),
     "horizon": partial(configure, env="TextGen-v0", env_kwargs={"horizon": 10**12}),
+    "a start of another kind": partial(configure, init=["run"]),
+    "a start that cannot be shown": partial(configure, init={"folder": "\x1b[2J"}),
+    "a start with more": partial(configure, init={"folder": "run", "code": "os.system"}),
+    "a fit of another kind": partial(configure, pretraining=[1]),
     "no such argument": partial(configure, env_kwargs={"alphabet": "abc", "max_length": 3, "x": 1}),
 }

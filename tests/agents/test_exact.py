@@ -22,7 +22,7 @@ from textgym.arrays import BoolArray, FloatArray, IntArray
 from textgym.errors import InvalidSetting
 
 TINY: Any = {"device": "cpu", "policy": {"d_model": 8, "n_layers": 1, "n_heads": 2}}
-DEEP = ("a2c", "dqn", "ppo", "reinforce")
+DEEP = ("a2c", "dqn", "grpo", "ppo", "reinforce", "rloo")
 
 
 def not_the_newest(episodes: Episodes) -> BoolArray:

@@ -82,7 +82,7 @@ def test_a_poisoned_parameter_stops_learning_in_the_rollout_or_in_the_update(
 def test_a_poisoned_gradient_is_named_and_its_step_is_not_made(name: str) -> None:
     agent = agent_of(name)
     agent.learn(64)
-    parameter = list((agent.q_net if name == "dqn" else agent.policy).parameters())[-1]
+    parameter = list((agent.q_net.q_net if name == "dqn" else agent.policy.action_net).parameters())[-1]
     parameter.register_hook(lambda grad: torch.full_like(grad, float("nan")))
     before = {key: value.clone() for key, value in agent.policy.state_dict().items()}
     with pytest.raises(NotFinite, match=rf"{name} on TextGen-v0.*the gradient of .* is not finite; its step was not"):

@@ -39,10 +39,10 @@ def test_every_agent_writes_the_text_after_four_thousand_steps(name: str, reward
     assert result.samples == ["我爱你"] * 5
 
 
-def test_the_ladder_has_nine_rungs_from_a_table_to_a_transformer() -> None:
+def test_the_ladder_has_eleven_rungs_from_a_table_to_a_transformer() -> None:
     assert list(AGENTS) == [
         *("q-learning", "sarsa", "expected-sarsa", "tabular-reinforce", "tabular-actor-critic"),
-        *("dqn", "a2c", "ppo", "reinforce"),
+        *("dqn", "a2c", "ppo", "reinforce", "rloo", "grpo"),
     ]
 
 
@@ -75,7 +75,7 @@ def test_a_mistyped_setting_brings_the_nearest_one(name: str) -> None:
             make(name, make_vec_env("TextGen-v0", 1), **{wrong: 0.9})
 
 
-@pytest.mark.parametrize("name", ["dqn", "a2c", "ppo", "reinforce"])
+@pytest.mark.parametrize("name", ["dqn", "a2c", "ppo", "reinforce", "rloo", "grpo"])
 def test_a_mistyped_setting_inside_another_brings_the_nearest_one(name: str) -> None:
     with pytest.raises(UnknownName, match=r"Did you mean 'policy\.d_model'"):
         make(name, make_vec_env("TextGen-v0", 1), **{"policy.dmodel": 8})

@@ -19,11 +19,12 @@ from agents.training import LOGS, resume, train
 from textgym.errors import InvalidSetting
 
 TINY = {"policy.d_model": 8, "policy.n_layers": 1, "policy.n_heads": 1}
+DEEP = ("dqn", "a2c", "ppo", "reinforce", "rloo", "grpo")
 SHORT = {"ppo": {"n_steps": 8, "batch_size": 16}, "dqn": {"learning_starts": 16, "buffer_size": 100}}
 
 
 def agent_of(name: str, n_envs: int = 4, **settings: Any) -> Any:
-    deep = {} if name not in ("dqn", "a2c", "ppo", "reinforce") else {**TINY, **SHORT.get(name, {})}
+    deep = {} if name not in DEEP else {**TINY, **SHORT.get(name, {})}
     return make(name, make_vec_env("TextGen-v0", n_envs, seed=0), seed=0, device="cpu", **deep, **settings)
 
 
@@ -65,7 +66,7 @@ def test_each_row_is_what_the_last_hundred_episodes_say(name: str) -> None:
     assert all((row["steps_per_second"] or 0) > 0 for row in metrics.rows)
 
 
-@pytest.mark.parametrize("name", ["dqn", "a2c", "ppo", "reinforce"])
+@pytest.mark.parametrize("name", DEEP)
 def test_losses_and_entropies_are_in_every_row_after_the_first_update(name: str) -> None:
     metrics = Metrics(600)
     agent_of(name, 8).learn(600, callback=metrics)  # all eight rows end with one step, and SB3 then forgets its log

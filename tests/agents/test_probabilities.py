@@ -63,7 +63,7 @@ def test_the_likeliest_action_is_what_an_agent_predicts(name: str, task: Task) -
 
 
 @pytest.mark.parametrize("task", [FREE, MASKED], ids=["free", "masked"])
-@pytest.mark.parametrize("name", ["ppo", "a2c", "reinforce", "dqn", "q-learning", "tabular-reinforce"])
+@pytest.mark.parametrize("name", ["ppo", "a2c", "reinforce", "rloo", "dqn", "q-learning", "tabular-reinforce"])
 def test_probabilities_are_how_often_predict_takes_each_action(name: str, task: Task) -> None:
     agent = make(name, make_vec_env(task, 4, seed=0), seed=0).learn(100)
     if name == "dqn":

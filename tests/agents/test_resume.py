@@ -23,6 +23,8 @@ DEEP: dict[str, dict[str, Any]] = {
     "a2c": {},
     "dqn": {"learning_starts": 32, "buffer_size": 1000},
     "reinforce": {},
+    "rloo": {},
+    "grpo": {"episodes": 2},
 }
 WORDS = ("TextGen-v0", {"target": ["hello", "ab"], "alphabet": "abehlo", "eos": "$"})
 COPY = ("TextGym/Copy-v0", {"alphabet": "abc", "max_length": 3})
@@ -126,6 +128,13 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(
     name: str, env: tuple[str, dict[str, Any]], stopped: bool, tmp_path: Path
 ) -> None:
     check_resume(tmp_path, name, env, stopped, **settings_of(name))
+
+
+@pytest.mark.parametrize("name", ["ppo", "a2c", "reinforce", "rloo", "grpo"])
+@pytest.mark.parametrize("kl", ["k1", "k3"])
+def test_what_an_agent_stays_near_to_and_how_much_goes_on(name: str, kl: str, tmp_path: Path) -> None:
+    near = {"kl_coefficient": 0.05, "kl": kl, "kl_target": 0.3, "kl_gain": 1.0}
+    check_resume(tmp_path, name, COPY, kl == "k1", **settings_of(name, **near))
 
 
 @pytest.mark.parametrize("name", sorted(DEEP))

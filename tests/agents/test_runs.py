@@ -26,6 +26,8 @@ DEEP = {
     "ppo": {"n_steps": 8, "batch_size": 8},
     "a2c": {"n_steps": 4},
     "reinforce": {"n_steps": 8},
+    "rloo": {"group_size": 4},
+    "grpo": {"group_size": 2, "episodes": 2},
     "dqn": {"learning_starts": 8, "buffer_size": 100},
 }
 
@@ -85,13 +87,18 @@ def test_the_configuration_reads_back_equal(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", AGENTS)
 @pytest.mark.parametrize("rows", [1, 4, 7])
 def test_a_run_goes_on_in_a_given_environment_of_any_rows(name: str, rows: int, tmp_path: Path) -> None:
-    save(trained(name), tmp_path)
+    agent = trained(name)
+    save(agent, tmp_path)
     env = make_vec_env(COPY, rows, seed=1, **ENV)
     loaded = load(tmp_path, env=env)
     assert loaded.get_env() is env or loaded.get_env().venv is env
-    assert loaded.num_timesteps == 96
+    assert loaded.num_timesteps == (done := agent.num_timesteps)
+    if name in ("rloo", "grpo") and rows != 4:
+        with pytest.raises(InvalidSetting, match=rf"{rows} rows do not make groups of group_size="):
+            loaded.learn(8)
+        return
     loaded.learn(8 * rows, reset_num_timesteps=False)
-    assert loaded.num_timesteps == 96 + 8 * rows or name in DEEP
+    assert loaded.num_timesteps == done + 8 * rows or name in DEEP
 
 
 @pytest.mark.parametrize("name", ["q-learning", "ppo"])

@@ -36,11 +36,20 @@ def fields(kind: type[Settings]) -> Iterator[tuple[str, FieldInfo]]:
 
 CASES = [(kind, name, field) for kind, settings in ALL.items() for name, field in fields(settings)]
 LARGEST = {"d_model": 16_384, "n_layers": 1024, "n_heads": 1024, "n_envs": 65_536}
-POSITIVE = ("alpha", "value_alpha", "learning_rate", "max_grad_norm", "clip_range", "target_kl", "reward_scale")
+POSITIVE = (
+    "alpha",
+    "value_alpha",
+    "learning_rate",
+    "max_grad_norm",
+    "clip_range",
+    "target_kl",
+    "reward_scale",
+    "kl_gain",
+)
 EPSILONS = ("epsilon", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 SHARES = ("gamma", "gae_lambda", "tau", *EPSILONS)
 UPDATES = ("n_epochs", "train_freq", "gradient_steps", "target_update_interval")
-COUNTS = ("n_steps", "batch_size", "buffer_size", "max_states", *UPDATES)
+COUNTS = ("n_steps", "episodes", "batch_size", "buffer_size", "max_states", *UPDATES)
 
 
 def wrong(name: str) -> list[Any]:
@@ -50,7 +59,7 @@ def wrong(name: str) -> list[Any]:
         return [-0.01, 1.01, "0.5", None, True, float("nan"), float("inf"), [1]]
     if last in POSITIVE:
         return [0, -1.0, "1", True, float("nan"), float("inf"), float("-inf")]
-    if last in ("ent_coef", "vf_coef"):
+    if last in ("ent_coef", "vf_coef", "kl_coefficient"):
         return [-0.1, "0", None, True, float("nan"), float("inf")]
     if last in COUNTS:
         return [0, -1, 2**31, 1.0, "8", None, True]
@@ -62,13 +71,25 @@ def wrong(name: str) -> list[Any]:
         return [-1, 0.5, "1", None, True]
     if last == "seed":
         return [0.5, "1", True]
-    if last in ("normalize_advantage", "baseline", "use_cache"):
+    if last == "kl":
+        return ["k2", None, 1]
+    if last == "reference":
+        return ["", None, 1, ["start"]]
+    if last == "kl_target":
+        return [0, -1.0, "1", True, float("nan"), 1.0]  # 1.0: there is no coefficient that could adapt
+    if last == "group_size":
+        return [1, 0, 65_537, 2.0, "8", None, True]
+    if last == "length_normalisation":
+        return ["tokens", None, 1]
+    if last in ("normalize_advantage", "normalise_std", "per_token", "baseline", "use_cache"):
         return [0, 1, "yes", None]
     if last == "learning_rate_schedule":
         return ["cosine", None, 1]
     if last in ("env_kwargs", "settings", "policy"):
         return [3, "x", [1], None]
-    assert last in ("env", "agent"), f"{name} has no case here"
+    if last == "pretraining":
+        return [3, "x", [1]]
+    assert last in ("env", "agent", "init"), f"{name} has no case here"
     return [3, True, ["x"]]
 
 

@@ -22,7 +22,7 @@ COPY = {"alphabet": "ab", "max_length": 2}
 
 
 def agent_of(name: str, id: str = "TextGen-v0", **kwargs: Any) -> Any:
-    deep = {**TINY, **SHORT.get(name, {})} if name in ("dqn", "a2c", "ppo", "reinforce") else {}
+    deep = {**TINY, **SHORT.get(name, {})} if name in ("dqn", "a2c", "ppo", "reinforce", "rloo", "grpo") else {}
     return make(name, make_vec_env(id, 4, seed=0, **kwargs), seed=0, device="cpu", **deep)
 
 

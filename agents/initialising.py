@@ -1,0 +1,144 @@
+"""initialise: lets an agent begin with the policy of a run, pretrained on text or trained by rewards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from safetensors.numpy import load as from_bytes
+
+from textgym.errors import InvalidSetting
+
+from .config import Start
+from .layers import merged, nested
+from .recipe import Recipe
+from .runs import Run, check_env, check_size, read_run, refusing
+from .settings import DeepSettings
+from .state import env_of, parameters, set_parameters
+from .transformer import CausalTransformer
+from .trees import as_array
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+SIZES = ("d_model", "n_layers", "n_heads")
+TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
+ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
+
+
+def initialise(agent: Any, init: str | Path | Start) -> Any:
+    """Give an agent the policy of a run to begin with; nothing in the run is executed.
+
+    An agent of the same kind takes all but the value head: the transformer and the head that acts, so that it begins
+    as exactly the policy of the run. Between the kinds, as from `textgym pretrain` to `dqn`, the transformer alone goes
+    over. A value head, the optimiser, the environment and chance are the agent's own. What it began from is kept in
+    its run.
+
+    Args:
+        agent: what `agents.make` made, before it learns.
+        init: the run's folder; a `Start` with a hash must be that very run.
+
+    Returns:
+        The agent.
+
+    Raises:
+        FileNotFoundError: no run is there.
+        InvalidSetting: the run is damaged, or is about another vocabulary, prompt width, horizon or size; the agent or
+            the run has no transformer; the agent has learned already.
+    """
+    run, start = _read(init)
+    if getattr(agent, "num_timesteps", 0):
+        raise InvalidSetting(
+            f"this agent has learned for {agent.num_timesteps} steps already, and {start.folder} would replace its "
+            "policy. Make a new one: make(name, env, init=DIR)."
+        )
+    if (env := env_of(agent)) is None:
+        raise InvalidSetting(f"{type(agent).__name__} has no environment, so that nobody knows what its tokens are.")
+    check_env(run.folder, run.config, run.manifest, env)
+    with refusing(f"{run.folder} holds no run's parameters"):
+        learned = from_bytes(run.files["policy.safetensors"])
+    check_size(run.folder, run.config, env, learned)
+    _check_sizes(agent, run)
+    own = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
+    with refusing(f"{run.folder} cannot be what {_name(agent)} begins with"):
+        set_parameters(agent, {**own, **_shared(own, learned)})
+    if getattr(agent, "made", None) is not None:
+        agent.made = replace(agent.made, init=start)
+    return agent
+
+
+def sized(builder: Callable[..., Any], init: str | Path | Start, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an agent's settings, the transformer's sizes where they are left open being those of a run.
+
+    Args:
+        builder: of the agent.
+        init: the run's folder.
+        settings: nested, as the user gave them.
+
+    Raises:
+        InvalidSetting: TextGym's agent of that name has no transformer.
+    """
+    if not isinstance(builder, Recipe):
+        return dict(settings)
+    if not issubclass(builder.settings, DeepSettings):
+        raise InvalidSetting(f"{builder.name} has no transformer that could begin with another run's. Leave init out.")
+    return merged({"policy": _sizes(_read(init)[0])}, settings)
+
+
+def _read(init: str | Path | Start) -> tuple[Run, Start]:
+    """Return a run that has learned something, and what another run says of it."""
+    asked = init if isinstance(init, Start) else Start.read({"folder": str(init)}, "init")
+    run = read_run(Path(asked.folder))
+    if not run.learned:
+        raise InvalidSetting(f"{asked.folder} holds a run that has learned nothing yet, nothing to begin with.")
+    found = run.manifest["files"]["policy.safetensors"]
+    if asked.sha256 not in (None, found):
+        raise InvalidSetting(
+            f"{asked.folder} is not what this run began from: its policy.safetensors has been replaced. Put that back, "
+            "or begin a new run."
+        )
+    return run, Start(folder=asked.folder, sha256=found)
+
+
+def _sizes(run: Run) -> dict[str, Any]:
+    shape = nested(run.config.settings).get("policy")
+    return {name: shape[name] for name in SIZES if name in shape} if isinstance(shape, dict) else {}
+
+
+def _check_sizes(agent: Any, run: Run) -> None:
+    """Refuse a transformer of another size; another number of heads would fit, and mean something else."""
+    modules = agent.policy.modules() if hasattr(getattr(agent, "policy", None), "modules") else ()
+    transformer = next((module for module in modules if isinstance(module, CausalTransformer)), None)
+    if transformer is None:
+        return
+    blocks: Any = transformer.blocks
+    own = (transformer.token.embedding_dim, len(blocks), blocks[0].attention.n_heads)
+    for name, value in zip(SIZES, own):
+        if (given := _sizes(run).get(name, value)) != value:
+            raise InvalidSetting(
+                f"{run.folder} has policy.{name}={given!r}, and this agent policy.{name}={value}. Leave the policy's "
+                "sizes out: they are then the run's."
+            )
+
+
+def _shared(own: Arrays, given: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """Return what an agent takes of a run's parameters, by its own names.
+
+    Raises:
+        InvalidSetting: they share nothing.
+    """
+    if own.keys() == given.keys():
+        return {name: array for name, array in given.items() if not name.startswith("value_net.")}
+    trunk = {match[1]: array for name, array in given.items() if (match := ACTING.fullmatch(name))}
+    wanted = {name: match[1] for name in own if (match := TRUNK.fullmatch(name))}
+    if not wanted or {*wanted.values()} != {*trunk}:
+        raise InvalidSetting("the two have no transformer in common")
+    return {name: trunk[part] for name, part in wanted.items()}
+
+
+def _name(agent: Any) -> str:
+    made = getattr(agent, "made", None)
+    return made.agent if made else type(agent).__name__

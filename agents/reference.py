@@ -1,0 +1,151 @@
+"""References: what a policy is kept near to, frozen, and read as the policy is: over whole episodes, within masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor
+
+from textgym import Task
+from textgym.errors import InvalidSetting
+
+from .categorical import log_probabilities
+from .making import make_vec_env
+from .prefixes import Prefixes
+from .sb3_state import get_global_chance, set_global_chance
+from .settings import TransformerSettings
+from .state import parameters, set_parameters
+
+START, UNIFORM = "start", "uniform"
+
+
+class Reference(Protocol):
+    """A policy that never changes. No gradient flows through it."""
+
+    def chosen(self, prefixes: Prefixes, actions: Tensor) -> Tensor:
+        """Return the log-probabilities `(N,)` of actions `(N,)`."""
+
+    def every(self, prefixes: Prefixes) -> Tensor:
+        """Return the log-probabilities of all actions, `(N, size)`."""
+
+
+class Uniform:
+    """Writing at random: each action that the mask leaves is as likely as any other.
+
+    Args:
+        size: the actions.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def chosen(self, prefixes: Prefixes, actions: Tensor) -> Tensor:
+        """Return the log-probabilities `(N,)` of actions `(N,)`."""
+        return self.every(prefixes).gather(1, actions.long()[:, None])[:, 0]
+
+    def every(self, prefixes: Prefixes) -> Tensor:
+        """Return the log-probabilities of all actions, `(N, size)`."""
+        level = torch.zeros(len(prefixes.segment), self.size, device=prefixes.segment.device)
+        return log_probabilities(level, prefixes.masks)
+
+
+class Frozen:
+    """A policy that was copied and does not learn.
+
+    Args:
+        policy: it is kept, not copied: see `twin`.
+    """
+
+    def __init__(self, policy: ActorCriticPolicy) -> None:
+        self.policy: Any = policy
+        policy.requires_grad_(False)
+        policy.set_training_mode(False)
+        policy.optimizer = None  # type: ignore[assignment]
+
+    @torch.no_grad()
+    def chosen(self, prefixes: Prefixes, actions: Tensor) -> Tensor:
+        """Return the log-probabilities `(N,)` of actions `(N,)`."""
+        found: Tensor = self.policy.evaluate_actions(prefixes, actions)[1]
+        return found
+
+    @torch.no_grad()
+    def every(self, prefixes: Prefixes) -> Tensor:
+        """Return the log-probabilities of all actions, `(N, size)`."""
+        found: Tensor = self.policy.read(prefixes)[1]
+        return found
+
+    def get_state(self) -> dict[str, Any]:
+        """Return its sizes and parameters."""
+        own = {name: tensor.detach().clone() for name, tensor in parameters(self.policy).items()}
+        return {"sizes": dict(self.policy.features_extractor_kwargs), "parameters": own}
+
+
+def twin(policy: ActorCriticPolicy, sizes: Mapping[str, Any] | None = None) -> ActorCriticPolicy:
+    """Return a fresh policy like another, on its device; global chance is not touched.
+
+    Args:
+        policy: like which.
+        sizes: of its transformer, instead of the other's.
+    """
+    arguments = policy._get_constructor_parameters()
+    if sizes is not None:
+        arguments["features_extractor_kwargs"] = dict(sizes)
+    with torch.random.fork_rng(devices=[]):
+        return type(policy)(**arguments).to(policy.device)
+
+
+def find_reference(name: str, agent: Any) -> Reference:
+    """Return the reference that is meant.
+
+    Args:
+        name: "start", what the agent's policy is now; "uniform"; or the folder of a run.
+        agent: whose policy is to be kept near it.
+
+    Raises:
+        FileNotFoundError: no run is there.
+        InvalidSetting: the run is of another vocabulary, or of an agent without probabilities.
+    """
+    if name == UNIFORM:
+        return Uniform(int(agent.action_space.n))
+    if name == START:
+        copy = twin(agent.policy)
+        copy.load_state_dict(agent.policy.state_dict())
+        return Frozen(copy)
+    return Frozen(_policy_of_run(Path(name), agent))
+
+
+def _policy_of_run(folder: Path, agent: Any) -> ActorCriticPolicy:
+    from .runs import read_run, restore  # it imports what saves a reference
+
+    run, env = read_run(folder), agent.get_env()
+    task = env.get_attr("task", 0)[0] if env.has_attr("task") else None
+    rows = make_vec_env(task, run.config.n_envs) if isinstance(task, Task) else None  # of one's own: it is seeded
+    chance = get_global_chance()
+    try:
+        policy = getattr(restore(run, rows, device=str(agent.device))[0], "policy", None)
+    finally:
+        set_global_chance(chance)
+    if not isinstance(policy, ActorCriticPolicy):
+        raise InvalidSetting(
+            f"{folder} was trained by {run.config.agent}, which has no probabilities to stay near to. Give a run of "
+            "ppo, a2c, reinforce, rloo or grpo."
+        )
+    return policy
+
+
+def restored_reference(state: Mapping[str, Any], policy: ActorCriticPolicy) -> Frozen:
+    """Return what `Frozen.get_state` was taken of, for a policy to stay near to.
+
+    Raises:
+        InvalidSetting, KeyError, TypeError, AttributeError: it is no such state.
+    """
+    sizes = TransformerSettings.read(state["sizes"], "the reference")
+    arrays = {str(name): tensor.numpy() for name, tensor in state["parameters"].items()}
+    sizes.require_held(policy.observation_space.shape, sum(array.size for array in arrays.values()))
+    copy = twin(policy, sizes.model_dump())
+    set_parameters(copy, arrays)
+    return Frozen(copy)

@@ -1,0 +1,107 @@
+"""What `textgym pretrain` does: from a file of texts to a folder that a run can begin from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .evaluation import evaluate
+from .likelihood import perplexity
+from .pretraining import Fit, PretrainingSettings, policy_of, pretrain
+from .runs import check_free, save
+from .text_data import encode, read_texts
+from .training import fresh, plan
+
+
+def run(
+    data: Path,
+    out: Path,
+    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    fitting: Mapping[str, Any],
+    skip: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> None:
+    """Fit a new agent's policy to a file's texts, keep it, and print what came of it.
+
+    Args:
+        data: the file, as `read_texts` has it.
+        out: the folder, written as a run's, whose `config.json` says how the policy was fitted.
+        asked: the environment, the agent and the seed, as `training.plan` takes them.
+        settings: of the agent.
+        fitting: of `PretrainingSettings`; its seed is the agent's.
+        skip: leave out texts that do not fit.
+        device: where torch puts the policy.
+        overwrite: replace a run that is there.
+    """
+    known = PretrainingSettings.read({**fitting, "seed": asked["seed"]}, "pretraining")
+    config = plan(asked, settings)
+    task = config.task()
+    corpus = encode(read_texts(data), task, skip)
+    agent = fresh(config, device)
+    policy_of(agent)
+    check_free(out, overwrite=overwrite)
+    start = time.perf_counter()
+    with Epochs(known.epochs) as epochs:
+        fit = pretrain(agent, corpus, note=epochs.note, **known.model_dump())
+    seconds = time.perf_counter() - start
+    origin = {"data": data.name, "sha256": hashlib.sha256(data.read_bytes()).hexdigest()}
+    agent.made = replace(agent.made, pretraining={**origin, **agent.made.pretraining})
+    save(agent, out, overwrite=overwrite)
+    _report(fit, seconds)
+    print("\n".join(["it writes", *[f"  {text}" for text in evaluate(agent, task, 5, deterministic=False).samples]]))
+    given = [f"--env={name}={_shown(value)}" for name, value in config.env_kwargs.items()]
+    print(f"It is in {out}:", shlex.join(["textgym", "train", str(config.env), *given, "--init", str(out)]))
+
+
+def _shown(value: Any) -> str:
+    """Return a value as the command line reads it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _report(fit: Fit, seconds: float) -> None:
+    left_out = [f"{fit.duplicates} duplicates removed"] if fit.duplicates else []
+    left_out += [f"{fit.skipped} skipped, which do not fit"] if fit.skipped else []
+    print(f"{fit.texts} texts learned from, {fit.held_out} held out", *left_out, sep=", ")
+    print(f"kept          epoch {fit.epoch} of {fit.epochs}, {seconds:.1f} s")
+    print(f"held out      {fit.cross_entropy:.4f} nats a token, before {fit.before:.4f}")
+    print(f"perplexity    {fit.perplexity:.3f}, before {perplexity(fit.before):.3f}")
+
+
+class Epochs:
+    """A bar of epochs in a terminal; nothing elsewhere.
+
+    Args:
+        total: epochs at most.
+    """
+
+    def __init__(self, total: int) -> None:
+        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+        console = Console()
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar = self._progress.add_task("", total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def note(self, epoch: int, learned: float, held_out: float) -> None:
+        """Show an epoch's cross-entropies."""
+        said = f"learned {learned:.3f}, held out {held_out:.3f} nats, perplexity {perplexity(held_out):.2f}"
+        self._progress.update(self._bar, completed=epoch, description=said)
