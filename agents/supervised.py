@@ -19,7 +19,8 @@ from .evaluation import evaluate
 from .likelihood import perplexity
 from .pretraining import Fit, PretrainingSettings, policy_of, pretrain
 from .runs import check_free, save
-from .text_data import encode, read_texts
+from .text_data import encode
+from .texts import read_texts
 from .training import fresh, plan
 
 
