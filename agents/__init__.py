@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .pretraining import pretrain
     from .probabilities import AgentPolicy
     from .replay import EpisodeReplayBuffer
+    from .reward_folder import save_reward_model
+    from .reward_model import load_reward_model
+    from .reward_training import train_reward_model
     from .runs import load, save
     from .sb3_zip import import_sb3_zip
     from .vec_env import SB3VecEnv
@@ -42,9 +45,12 @@ _LATER = {
     "import_sb3_zip": ".sb3_zip",
     "initialise": ".initialising",
     "load": ".runs",
+    "load_reward_model": ".reward_model",
     "make_vec_env": ".making",
     "pretrain": ".pretraining",
     "save": ".runs",
+    "save_reward_model": ".reward_folder",
+    "train_reward_model": ".reward_training",
 }
 
 __all__ = [
@@ -65,10 +71,13 @@ __all__ = [
     "initialise",
     "load",
     "load_agent",
+    "load_reward_model",
     "make",
     "make_vec_env",
     "pretrain",
     "save",
+    "save_reward_model",
+    "train_reward_model",
 ]
 
 

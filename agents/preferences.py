@@ -183,8 +183,8 @@ def _of(found: Mapping[str, Any], kind: type[Kind], place: str) -> Kind:
         _check_keys(found, {"prompt", "ranking"}, set(), RANKING, place)
         return kind(**found, place=place)
     _check_keys(found, {"prompt", "chosen", "rejected"}, {"margin"}, PAIR, place)
-    ranking, margin = (found["chosen"], found["rejected"]), found.get("margin")
-    return kind(found["prompt"], ranking, margin, place)  # type: ignore[call-arg]
+    given: dict[str, Any] = {"ranking": (found["chosen"], found["rejected"]), "margin": found.get("margin")}
+    return kind(prompt=found["prompt"], place=place, **given)
 
 
 def _check_keys(found: Mapping[str, Any], needed: set[str], besides: set[str], shape: str, place: str) -> None:
@@ -226,7 +226,7 @@ def split(records: Sequence[Kind], held_out: float, seed: int) -> tuple[list[Kin
     if not is_finite(held_out) or not 0 < held_out < 1:
         raise InvalidSetting(f"held_out={held_out!r} is no share above 0 and below 1.")
     require_natural(seed=seed)
-    groups = _groups(records)
+    groups: list[list[int]] = _groups(records)
     if len(groups) < 2:
         raise InvalidSetting(
             f"the {len(records)} records share their texts, directly or through others: none can be held out without "
@@ -238,7 +238,7 @@ def split(records: Sequence[Kind], held_out: float, seed: int) -> tuple[list[Kin
     for group in order:
         if len(out) + len(group) <= most:
             out.update(group)
-    out = out or {*min(order, key=len)}  # every group is larger than the share
+    out = out or {*min(groups, key=len)}  # every group is larger than the share
     return ([r for i, r in enumerate(records) if i not in out], [r for i, r in enumerate(records) if i in out])
 
 

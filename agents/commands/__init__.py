@@ -21,6 +21,7 @@ from .play import play
 from .plot import plot
 from .pretrain import pretrain
 from .reproduce import reproduce
+from .reward import reward
 from .train import train
 
 app = typer.Typer(
@@ -39,8 +40,19 @@ app.command("plot")(plot)
 app.command("check")(check)
 app.command("bench")(bench)
 app.command("reproduce")(reproduce)
+app.add_typer(reward, name="reward")
 
-AGENTS = ("torch", "stable_baselines3", "sb3_contrib", "transformers", "safetensors", "rich", "pydantic", "yaml")
+AGENTS = (
+    "torch",
+    "stable_baselines3",
+    "sb3_contrib",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "rich",
+    "pydantic",
+    "yaml",
+)
 EXTRAS = {**dict.fromkeys(AGENTS, "agents"), "matplotlib": "all", "moviepy": "all"}
 """Packages that not every install has, and the extra that brings each."""
 
