@@ -230,8 +230,8 @@ def split(records: Sequence[Kind], held_out: float, seed: int) -> tuple[list[Kin
     if len(groups) < 2:
         raise InvalidSetting(
             f"the {len(records)} records share their texts, directly or through others: none can be held out without "
-            "a text of it being learned. Give a held-out part of your own (--held-out, held_out=...), or records that "
-            "share fewer texts."
+            "a text of it being learned. Give a held-out part of your own (--held-out FILE, held_out_records=...), or "
+            "records that share fewer texts."
         )
     order = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     most, out = min(max(1, round(held_out * len(records))), len(records) - 1), set[int]()

@@ -127,25 +127,25 @@ def ensemble_accuracy(members: Sequence[TrainedReward]) -> dict[str, Any]:
     return {"members": [accuracy(row) for row in scores], **found}
 
 
-def members_of(folder: str | Path) -> list[Path]:
-    """Return the folders of an ensemble's members; of a single reward model, its own.
+def members_of(name: str | Path) -> list[str]:
+    """Return the folders of an ensemble's members; of a single reward model, its own name.
 
     Raises:
         InvalidSetting: the ensemble's file is damaged, or names what is no folder of it.
     """
-    folder = Path(folder)
+    folder = Path(name)
     path = folder / ENSEMBLE
     if not path.is_file():
-        return [folder]
+        return [str(name)]
     names = read_json(path.read_bytes(), path).get("members")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InvalidSetting(f"{path}: members={names!r}; it must list the folders of members.")
-    for name in names:
-        if name != Path(name).name or not (folder / name).is_dir():
-            raise InvalidSetting(f"{path}: member {name!r} is no folder beside it.")
-    return [folder / name for name in names]
+    for member in names:
+        if member != Path(member).name or not (folder / member).is_dir():
+            raise InvalidSetting(f"{path}: member {member!r} is no folder beside it.")
+    return [str(folder / member) for member in names]
 
 
-def load_ensemble(folder: str | Path, device: str = "auto") -> list[RewardModel]:
+def load_ensemble(name: str | Path, device: str = "auto") -> list[RewardModel]:
     """Return an ensemble's members; of a single reward model, itself alone."""
-    return [load_reward_model(member, device=device) for member in members_of(folder)]
+    return [load_reward_model(member, device=device) for member in members_of(name)]

@@ -42,7 +42,7 @@ class TrainedReward:
 def train_reward_model(
     records: Iterable[Preference | Labelled | Mapping[str, Any]],
     *,
-    held_out: Iterable[Preference | Labelled | Mapping[str, Any]] | None = None,
+    held_out_records: Iterable[Preference | Labelled | Mapping[str, Any]] | None = None,
     base: str | Path | None = None,
     revision: str | None = None,
     reference: Iterable[str] | None = None,
@@ -59,7 +59,7 @@ def train_reward_model(
 
     Args:
         records: preferences, or labelled texts where the loss is of these; or mappings with the keys of a file's line.
-        held_out: a held-out part of one's own, instead of a share of the records.
+        held_out_records: a held-out part of one's own, instead of a share of the records.
         base: what to begin with: a folder or a hub's name of a sequence classifier with one output, or of a pretrained
             model, which gets a fresh head. None for a small BERT over the characters of what is learned.
         revision: of a hub's model.
@@ -79,7 +79,7 @@ def train_reward_model(
     require_flag(skip=skip)
     require_natural(member=member)
     check_device(device)
-    learned, kept = _parts(records, held_out, known)
+    learned, kept = _parts(records, held_out_records, known)
     for record in (*learned, *kept):
         if isinstance(record, Labelled) and not loss.lowest <= record.label <= loss.highest:
             raise InvalidSetting(
@@ -127,7 +127,7 @@ def _parts(records: Any, held_out: Any, known: RewardSettings) -> tuple[Records,
     if held_out is None:
         return split(learned, known.held_out, known.seed)
     if "held_out" in known.model_fields_set:
-        raise InvalidSetting("held_out is given twice, as a share and as records. Leave one of them out.")
+        raise InvalidSetting("held_out_records are given, and held_out, a share, besides. Leave one of them out.")
     kept = given_records(held_out, kind)
     require_apart(learned, kept)
     return learned, kept

@@ -16,7 +16,7 @@ from textgym.errors import require_positive
 from .preferences import read_labelled, read_preferences
 from .progress import Epochs
 from .reward_card import lines
-from .reward_ensemble import PENALTY, combine
+from .reward_ensemble import combine
 from .reward_folder import check_out, ensemble_accuracy, load_ensemble, save_reward_model
 from .reward_losses import LOSSES
 from .reward_settings import RewardSettings
@@ -57,8 +57,7 @@ def train(
     read = read_labelled if LOSSES[known.loss].labelled else read_preferences
     records = read(data)
     given: dict[str, Any] = {"base": base, "revision": revision, "skip": skip, "device": device, **settings}
-    given["held_out"] = settings.get("held_out") if held_out is None else read(held_out)
-    given = given if given["held_out"] is not None else {k: v for k, v in given.items() if k != "held_out"}
+    given["held_out_records"] = None if held_out is None else read(held_out)
     texts = None if reference is None else [sample.prompt + sample.completion for sample in read_texts(reference)]
     check_out(out, overwrite)
     start, trained = time.perf_counter(), []
@@ -77,11 +76,11 @@ def train(
 
 
 def score(
-    folder: Path, texts: Sequence[str], data: Path | None, how: str, penalty: float, device: str, as_json: bool
+    name: str, texts: Sequence[str], data: Path | None, how: str, penalty: float, device: str, as_json: bool
 ) -> None:
     """Print the score of each text, or of an ensemble its members' scores as one."""
     given = [*texts, *([] if data is None else [one.prompt + one.completion for one in read_texts(data)])]
-    members = load_ensemble(folder, device)
+    members = load_ensemble(name, device)
     scores = np.array([member.scores(given) for member in members]).reshape(len(members), len(given))
     together = combine(scores, how, penalty)
     if as_json:
@@ -89,6 +88,3 @@ def score(
         return
     for value, text in zip(together, given):
         print(f"{value:7.3f}  {text}")
-
-
-__all__ = ["PENALTY", "score", "train"]

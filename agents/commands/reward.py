@@ -59,7 +59,7 @@ def train(
 
 @reward.command("score")
 def score(
-    folder: Annotated[Path, typer.Argument(help="What `textgym reward train --out` wrote, or any such classifier.")],
+    name: Annotated[str, typer.Argument(help="A folder of `textgym reward train --out`, or any such classifier.")],
     text: Annotated[list[str] | None, typer.Option(help="A text to score; may be given often.")] = None,
     data: Annotated[Path | None, typer.Option(help="Texts, one a line; or .jsonl: prompt and completion.")] = None,
     combination: Annotated[str, typer.Option(help="Of an ensemble: mean, worst, penalised.")] = "mean",
@@ -74,4 +74,4 @@ def score(
 
     if not text and data is None:
         raise InvalidSetting("no text was given: textgym reward score DIR --text ..., or --data FILE.")
-    rewarding.score(folder, text or [], data, combination, penalty, device, as_json)
+    rewarding.score(name, text or [], data, combination, penalty, device, as_json)

@@ -23,7 +23,7 @@ LONG = load_task("TextGen-v0", target="abcdefgh", reward="terminal")
 
 def a_count(episodes: Episodes) -> FloatArray:
     """What the newest token earns: 1 for an a."""
-    return (episodes.newest == episodes.vocabulary.id("a")).astype(np.float64)
+    return np.where(episodes.newest == episodes.vocabulary.id("a"), 1.0, 0.0)
 
 
 @pytest.mark.parametrize("per_text", [1, 3])
@@ -68,7 +68,7 @@ def test_corruptions_do_what_they_say() -> None:
 
 
 def test_a_text_is_chosen_against_its_corruption() -> None:
-    texts = [("这家", "菜很好吃"), "哈", "服务也好", "服务也好", "啊啊"]
+    texts: list[str | tuple[str, str]] = [("这家", "菜很好吃"), "哈", "服务也好", "服务也好", "啊啊"]
     pairs = from_corruption(texts, seed=3)
     assert [(pair.prompt, pair.ranking[0]) for pair in pairs] == [("这家", "菜很好吃"), ("", "服务也好"), ("", "啊啊")]
     assert pairs[2].ranking[1] == "啊"  # nothing else changes it

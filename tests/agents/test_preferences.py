@@ -26,8 +26,7 @@ PAIR = {"prompt": "这家", "chosen": "很好", "rejected": "很差"}
 
 def test_pairs_and_rankings_stand_in_one_file_and_survive_it(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    lines = [PAIR, {"prompt": "", "ranking": ["a", "b", ""]}, {**PAIR, "margin": 0.5}]
-    lines[1]["prompt"] = "x"
+    lines = [PAIR, {"prompt": "x", "ranking": ["a", "b", ""]}, {**PAIR, "margin": 0.5}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     records = read_preferences(path)
     assert records == [
@@ -162,7 +161,7 @@ def test_a_split_holds_out_its_share_and_at_least_one() -> None:
 
 def test_records_that_all_share_texts_cannot_be_split() -> None:
     chain = [Preference("", (str(i), str(i + 1))) for i in range(9)]
-    with pytest.raises(InvalidSetting, match=r"the 9 records share their texts.*held_out=\.\.\."):
+    with pytest.raises(InvalidSetting, match=r"the 9 records share their texts.*held_out_records=\.\.\."):
         split(chain, 0.5, 0)
     for share in (0, 1, -0.1, float("nan"), True, "a"):
         with pytest.raises(InvalidSetting, match="no share above 0 and below 1"):
