@@ -91,33 +91,33 @@ def train_reward_model(
         torch.manual_seed(known.seed + 1_000_003 * member)
         model = _begin(learned, base, revision, known, device)
         fitting = _Fitting(model, _tokens(learned, model, skip), _tokens(kept, model, skip), known, base, member)
-        curve, best, before = fitting.run(note)
-    texts = [text for record in fitting.held_out.records for text in record.texts]
-    outputs, lengths = model.raw(flat := fitting.held_out.flat), np.array([len(ids) for ids in flat], np.float64)
-    found = figures(fitting.held_out.records, outputs, lengths, known.loss != "regression")
+        course = fitting.run(note)
+    found = {**_worth(fitting, *course, reference), "base": model.origin, "member": member}
+    return TrainedReward(model, found, fitting.held_out.records)
+
+
+def _worth(
+    fitting: _Fitting, curve: list[tuple[float, float]], epoch: int, before: float, reference: Iterable[str] | None
+) -> dict[str, Any]:
+    """Normalise a model that was fitted, and return its figures."""
+    model, learned, held_out, known = fitting.model, fitting.learned, fitting.held_out, fitting.known
+    texts = [text for record in held_out.records for text in record.texts]
+    lengths = np.array([len(ids) for ids in held_out.flat], np.float64)
+    found = figures(held_out.records, model.raw(held_out.flat), lengths, known.loss != "regression")
     normalisation = model.normalise(list(dict.fromkeys(texts if reference is None else reference)))
-    return TrainedReward(
-        model,
-        {
-            **found,
-            "loss": {"name": known.loss, "held_out": min([before, *[pair[1] for pair in curve]]), "before": before},
-            "scores": distribution(model.scores(texts)),
-            "normalisation": {**normalisation, "on": "held-out texts" if reference is None else "reference texts"},
-            "records": {
-                "learned": len(fitting.learned.records),
-                "held_out": len(fitting.held_out.records),
-                "skipped": fitting.learned.skipped + fitting.held_out.skipped,
-            },
-            "epoch": best,
-            "epochs": len(curve),
-            "curve": [list(pair) for pair in curve],
-            "base": model.origin,
-            "member": member,
-            "parameters": sum(parameter.numel() for parameter in model.model.parameters()),
-            "settings": {**known.model_dump(), "learning_rate": fitting.rate},
-        },
-        fitting.held_out.records,
-    )
+    counts = {"learned": len(learned.records), "held_out": len(held_out.records)}
+    return {
+        **found,
+        "loss": {"name": known.loss, "held_out": min([before, *[pair[1] for pair in curve]]), "before": before},
+        "scores": distribution(model.scores(texts)),
+        "normalisation": {**normalisation, "on": "held-out texts" if reference is None else "reference texts"},
+        "records": {**counts, "skipped": learned.skipped + held_out.skipped},
+        "epoch": epoch,
+        "epochs": len(curve),
+        "curve": [list(pair) for pair in curve],
+        "parameters": sum(parameter.numel() for parameter in model.model.parameters()),
+        "settings": {**known.model_dump(), "learning_rate": fitting.rate},
+    }
 
 
 def _parts(records: Any, held_out: Any, known: RewardSettings) -> tuple[Records, Records]:

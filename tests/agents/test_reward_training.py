@@ -96,6 +96,17 @@ def test_the_same_seed_trains_the_same_model_and_leaves_chance_alone(trained: Tr
         assert torch.equal(a, b)
 
 
+def test_the_loss_of_rankings_of_different_lengths_is_that_of_their_own_texts() -> None:
+    records = [pair if i % 2 else Preference("", (*pair.ranking, f"冬冬{i}")) for i, pair in enumerate(PAIRS[:60])]
+    trained = train_reward_model(records, loss="plackett-luce", **{**FAST, "epochs": 3})
+    scale, losses = trained.figures["normalisation"]["deviation"], list[float]()
+    for record in trained.held_out:
+        scores = (trained.model.scores(record.texts) * scale).tolist()
+        losses.append(-sum(a - np.log(np.exp(scores[i:]).sum()) for i, a in enumerate(scores)))
+    assert {len(record.texts) for record in trained.held_out} == {2, 3}
+    assert trained.figures["loss"]["held_out"] == pytest.approx(np.mean(losses), abs=1e-4)
+
+
 def test_patience_ends_the_fit_and_the_best_epoch_is_kept() -> None:
     rng, seen = np.random.default_rng(0), list[Any]()
     noise = [Preference("", tuple(rng.permutation(pair.ranking).tolist())) for pair in PAIRS[:60]]  # nothing to learn
@@ -156,6 +167,7 @@ def test_reference_texts_are_what_scores_are_normalised_on() -> None:
 def test_an_ensemble_shares_its_split_and_is_a_folder_of_folders(tmp_path: Path) -> None:
     members = [train_reward_model(PAIRS[:60], member=i, **{**FAST, "epochs": 2}) for i in range(3)]
     assert members[0].held_out == members[1].held_out == members[2].held_out
+    assert len({member.figures["loss"]["before"] for member in members}) == 3  # of first parameters of their own
     texts = [record.texts[0] for record in members[0].held_out]
     scores = [member.model.scores(texts) for member in members]
     assert not np.allclose(scores[0], scores[1], atol=0.01)
