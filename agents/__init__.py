@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from .pretraining import pretrain
     from .probabilities import AgentPolicy
     from .replay import EpisodeReplayBuffer
+    from .reward_folder import save_reward_model
+    from .reward_model import load_reward_model
+    from .reward_training import train_reward_model
     from .runs import load, save
     from .sb3_zip import import_sb3_zip
     from .vec_env import SB3VecEnv
@@ -48,9 +51,12 @@ _LATER = {
     "inspect_completion": ".looking",
     "inspect_completions": ".looking",
     "load": ".runs",
+    "load_reward_model": ".reward_model",
     "make_vec_env": ".making",
     "pretrain": ".pretraining",
     "save": ".runs",
+    "save_reward_model": ".reward_folder",
+    "train_reward_model": ".reward_training",
 }
 
 __all__ = [
@@ -75,10 +81,13 @@ __all__ = [
     "inspect_completions",
     "load",
     "load_agent",
+    "load_reward_model",
     "make",
     "make_vec_env",
     "pretrain",
     "save",
+    "save_reward_model",
+    "train_reward_model",
 ]
 
 

@@ -62,7 +62,7 @@ def write(
     rng = np.random.default_rng(seed)
     rows = task.blank(episodes)
     rows.begin(..., task.draw([rng] * episodes))
-    return rows, _finish(agent, task, rows, deterministic)
+    return rows, finish(agent, task, rows, deterministic)
 
 
 def summarise(task: Task, rows: Episodes, returns: FloatArray, samples: int = 5) -> Evaluation:
@@ -92,11 +92,11 @@ def write_one(agent: Agent, task: Task, rng: np.random.Generator) -> tuple[str, 
         shown = escape(task.vocabulary.show(int(actions[0])))
         steps.append((between + shown if steps else shown, float(rewards[0])))
 
-    _finish(agent, task, rows, True, note)
+    finish(agent, task, rows, True, note)
     return ansi(rows, 0).partition(" → ")[0] if rows.max_prompt else "", steps
 
 
-def _finish(
+def finish(
     agent: Agent,
     task: Task,
     rows: Episodes,
@@ -134,6 +134,6 @@ def _finish_one_by_one(agent: Agent, task: Task, rows: Episodes, deterministic: 
     returns = np.zeros(len(rows))
     for row in range(len(rows)):
         one = rows.take(np.array([row]))
-        returns[row] = _finish(agent, task, one, deterministic)[0]
+        returns[row] = finish(agent, task, one, deterministic)[0]
         rows.put(np.array([row]), one)
     return returns

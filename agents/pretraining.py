@@ -18,7 +18,8 @@ from textgym.errors import InvalidSetting, NotFinite
 from .likelihood import cross_entropy, perplexity, reads_prefixes
 from .settings import Count, Positive, Settings
 from .state import task_of
-from .text_data import Corpus, encode, given_texts
+from .text_data import Corpus, encode
+from .texts import given_texts
 
 Note = Callable[[int, float, float], None]
 """Called after each epoch with its number, the cross-entropy of what was learned from, and the held-out one."""

@@ -9,17 +9,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from typing import Any
 
 from .evaluation import evaluate
 from .likelihood import perplexity
 from .pretraining import Fit, PretrainingSettings, policy_of, pretrain
+from .progress import Epochs
 from .runs import check_free, save
-from .text_data import encode, read_texts
+from .text_data import encode
+from .texts import read_texts
 from .training import fresh, plan
 
 
@@ -77,31 +75,3 @@ def _report(fit: Fit, seconds: float) -> None:
     print(f"kept          epoch {fit.epoch} of {fit.epochs}, {seconds:.1f} s")
     print(f"held out      {fit.cross_entropy:.4f} nats a token, before {fit.before:.4f}")
     print(f"perplexity    {fit.perplexity:.3f}, before {perplexity(fit.before):.3f}")
-
-
-class Epochs:
-    """A bar of epochs in a terminal; nothing elsewhere.
-
-    Args:
-        total: epochs at most.
-    """
-
-    def __init__(self, total: int) -> None:
-        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-        console = Console()
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._bar = self._progress.add_task("", total=total)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def note(self, epoch: int, learned: float, held_out: float) -> None:
-        """Show an epoch's cross-entropies."""
-        said = f"learned {learned:.3f}, held out {held_out:.3f} nats, perplexity {perplexity(held_out):.2f}"
-        self._progress.update(self._bar, completed=epoch, description=said)

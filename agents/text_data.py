@@ -1,12 +1,9 @@
-"""Texts to learn from: read from a file, fitted to a task's rules, and split so that nothing leaks."""
+"""Texts to learn from: fitted to a task's rules, and split so that nothing leaks."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,20 +16,7 @@ from textgym.errors import InvalidSetting, InvalidTarget
 
 from .categorical import packed, unpacked
 from .prefixes import Prefixes
-
-PAIRS = (".jsonl", ".ndjson", ".json")
-"""Endings of files that hold a JSON object a line; any other holds a text a line."""
-
-
-LINE = '{"prompt": "...", "completion": "..."}'
-
-
-class Sample(NamedTuple):
-    """One text, and what it is a completion of."""
-
-    prompt: str
-    completion: str
-    place: str  # where it stands, for errors
+from .texts import Sample
 
 
 @dataclass(frozen=True)
@@ -98,54 +82,6 @@ class Corpus:
         order = np.random.default_rng(seed).permutation(len(self))
         cut = min(max(1, round(held_out * len(self))), len(self) - 1)
         return self.take(order[cut:]), self.take(order[:cut])
-
-
-def read_texts(path: Path) -> list[Sample]:
-    """Return a file's texts: one a line, or in a `.jsonl` file an object `{"prompt": ..., "completion": ...}` a line.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        InvalidSetting: it is not UTF-8; a line is no such object.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InvalidSetting(f"{path}, line {line}, is not UTF-8: {error.reason}. Save it as UTF-8.") from error
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
-    read = _pair if path.suffix.lower() in PAIRS else _plain
-    return [read(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
-
-
-def given_texts(texts: Iterable[str | tuple[str, str]]) -> list[Sample]:
-    """Return texts, or pairs of a prompt and a completion, as samples.
-
-    Raises:
-        InvalidSetting: one is neither.
-    """
-    samples = []
-    for number, text in enumerate(texts, 1):
-        pair = ("", text) if isinstance(text, str) else text
-        if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise InvalidSetting(f"text {number} is {text!r}. Give a string, or a pair of strings: prompt, completion.")
-        samples.append(Sample(*pair, f"text {number}"))
-    return samples
-
-
-def _plain(line: str, place: str) -> Sample:
-    return Sample("", line, place)
-
-
-def _pair(line: str, place: str) -> Sample:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InvalidSetting(f"{place}, is no JSON ({error}). Write {LINE}.") from error
-    keys = found.keys() if isinstance(found, dict) else set()
-    if not {"completion"} <= keys <= {"prompt", "completion"} or not all(isinstance(v, str) for v in found.values()):
-        shown = line if len(line) < 100 else f"{line[:100]} ..."
-        raise InvalidSetting(f"{place}, is {shown}. Write {LINE}, both of them text; the prompt may be left out.")
-    return Sample(found.get("prompt", ""), found["completion"], place)
 
 
 def encode(samples: Sequence[Sample], task: Task, skip: bool = False) -> Corpus:

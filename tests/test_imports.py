@@ -123,7 +123,10 @@ def test_the_transformer_is_plain_torch() -> None:
     assert not any(dots for dots, _, _ in imports(ROOT / "agents" / "transformer.py"))
 
 
-@pytest.mark.parametrize("module", ["textgym", "agents", "agents.commands"])
+LIGHT = ("textgym", "agents", "agents.commands", "agents.preference_builders", "agents.reward_ensemble")
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_importing_loads_nothing_heavy(module: str) -> None:
     heavy = ("torch", "stable_baselines3", "sb3_contrib", "transformers", "moviepy", "pygame")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"

@@ -22,6 +22,7 @@ from .play import play
 from .plot import plot
 from .pretrain import pretrain
 from .reproduce import reproduce
+from .reward import reward
 from .train import train
 
 app = typer.Typer(
@@ -41,12 +42,14 @@ app.command("plot")(plot)
 app.command("check")(check)
 app.command("bench")(bench)
 app.command("reproduce")(reproduce)
+app.add_typer(reward, name="reward")
 
 AGENTS = (
     "torch",
     "stable_baselines3",
     "sb3_contrib",
     "transformers",
+    "tokenizers",
     "safetensors",
     "rich",
     "pydantic",

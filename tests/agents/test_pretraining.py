@@ -15,7 +15,8 @@ from stable_baselines3 import PPO
 from agents import AgentPolicy, load, make, make_vec_env, pretrain, save
 from agents.likelihood import cross_entropy, token_log_probabilities
 from agents.pretraining import PretrainingSettings
-from agents.text_data import encode, given_texts
+from agents.text_data import encode
+from agents.texts import given_texts
 from textgym import load_task
 from textgym.errors import InvalidSetting, NotFinite, UnknownName
 

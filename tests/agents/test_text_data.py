@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.text_data import Corpus, Sample, encode, given_texts, read_texts
+from agents.text_data import Corpus, encode
+from agents.texts import Sample, given_texts, read_texts
 from textgym import Task, load_task
 from textgym.errors import InvalidSetting
 
