@@ -16,6 +16,7 @@ from textgym.errors import InvalidSetting
 from .buffers import EpisodeRolloutBuffer
 from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
+from .policies import PrefixPolicy
 
 Array = npt.NDArray[Any]
 
@@ -115,6 +116,8 @@ class GroupCollecting(Controlled, MaskedAgent):
                 allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
                 tokens = torch.as_tensor(obs, device=self.device)
                 actions, values, log_probs = policy(tokens, action_masks=allowed)
+            if isinstance(policy, PrefixPolicy):
+                masks = policy.drawn_from(masks)
             actions = actions.cpu().numpy()
             new_obs, rewards, dones, infos = env.step(actions)
             assert isinstance(new_obs, np.ndarray)

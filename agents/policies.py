@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
@@ -61,6 +63,18 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
         log_probs = self.sampling.log_probabilities(logits, self.drawn_within)
         actions = draw(log_probs, deterministic)
         return actions, values, log_probs.gather(1, actions[:, None])[:, 0]
+
+    def drawn_from(self, masks: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
+        """Return which actions `forward` has drawn from last, `(n, size)`: an update must know; None for all.
+
+        Args:
+            masks: `(n, size)`, within which it drew; None for all. They are what is returned where nothing was cut.
+        """
+        if not self.sampling.cuts:
+            return masks
+        assert self.drawn_within is not None
+        drawn: npt.NDArray[np.bool_] = self.drawn_within.cpu().numpy()
+        return drawn
 
     def predict_values(self, obs: Any) -> Tensor:
         """Return values `(n, 1)`; rows that are being written are read on, one token each."""
