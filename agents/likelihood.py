@@ -15,6 +15,7 @@ from textgym.arrays import FloatArray
 
 from .fitting import check_env
 from .making import make_vec_env
+from .policies import PrefixPolicy
 from .prefixes import Prefixes
 from .probabilities import AgentPolicy, acting, network_of
 from .runs import read_run, restore
@@ -53,7 +54,12 @@ def _packed(agent: Any, corpus: Corpus) -> FloatArray:
     network = network_of(agent)
     with torch.no_grad(), acting(network):
         prefixes, actions = corpus.batch(network.device)
-        found: FloatArray = network.evaluate_actions(prefixes, actions)[1].double().cpu().numpy()
+        if isinstance(network, PrefixPolicy) and network.sampling.cuts:  # which an update takes every action to be in
+            within, taken = prefixes._replace(masks=None), actions[:, None]
+            log_probs = network.read(within, prefixes.masks)[1].gather(1, taken)[:, 0]
+        else:
+            log_probs = network.evaluate_actions(prefixes, actions)[1]
+        found: FloatArray = log_probs.double().cpu().numpy()
     # a masked token's logit is the least finite number
     return np.where(found < -1e30, -np.inf, found)
 
