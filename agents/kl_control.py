@@ -15,11 +15,11 @@ from torch import Tensor
 from textgym.errors import InvalidSetting
 
 from .buffers import EpisodeRolloutBuffer
-from .categorical import divergence, entropy
+from .categorical import at_once, divergence, entropy
 from .reference import START, UNIFORM, Frozen, Reference, find_reference, restored_reference
 from .settings import ControlledSettings, Estimate
 
-CHUNK = 4096  # transitions that are measured at once
+CHUNK = 4096  # transitions that are measured at once, at most
 MOST = 0.2  # of a relative error, by which the coefficient moves
 
 
@@ -84,7 +84,8 @@ class KLControl:
             error = min(max(self.measured / self.target - 1, -MOST), MOST)
             self.coefficient *= 1 + self.gain * error
         found = np.zeros(buffer.rewards.size, np.float32)
-        for numbers, batch in buffer.minibatches(np.arange(buffer.segments), CHUNK):
+        chunk = at_once(CHUNK, int(agent.action_space.n))
+        for numbers, batch in buffer.minibatches(np.arange(buffer.segments), chunk):
             with torch.no_grad():
                 kl = self.evaluated(agent.policy, batch.observations, batch.actions[:, 0])[3]
             found[numbers] = kl.cpu().numpy()

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from textgym import Episodes, Task
 from textgym.arrays import FloatArray
 
+from .categorical import at_once
 from .fitting import check_env
 from .making import make_vec_env
 from .policies import PrefixPolicy
@@ -23,7 +24,6 @@ from .sb3_state import get_global_chance, set_global_chance
 from .text_data import Corpus, written
 
 CHUNK = 8192  # tokens that a network reads at once
-LOGITS = 2**25  # numbers that it may return at once: 128 MiB
 
 
 def token_log_probabilities(agent: Any, corpus: Corpus) -> FloatArray:
@@ -39,7 +39,7 @@ def token_log_probabilities(agent: Any, corpus: Corpus) -> FloatArray:
     """
     network = network_of(agent)
     packed = reads_prefixes(network)
-    rows = max(1, min(CHUNK, LOGITS // corpus.task.size) // corpus.tokens.shape[1])
+    rows = max(1, at_once(CHUNK, corpus.task.size) // corpus.tokens.shape[1])
     parts = [corpus.take(np.arange(first, min(first + rows, len(corpus)))) for first in range(0, len(corpus), rows)]
     return np.concatenate([np.zeros(0), *[(_packed if packed else _one_by_one)(agent, part) for part in parts]])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import AgentPolicy, evaluate, load, make, make_vec_env, save
+from agents import AgentPolicy, categorical, evaluate, load, make, make_vec_env, save
 from agents.categorical import divergence, log_probabilities
 from agents.kl_control import KLControl
 from agents.prefixes import Prefixes
@@ -99,6 +99,21 @@ def test_each_estimate_agrees_with_probabilities_read_one_by_one(task: Any, near
         plain = agent.policy.evaluate_actions(prefixes, batch.actions[:, 0])
         assert all(torch.equal(one, other) for one, other in zip(found[:3], plain))
         assert agent.kl_control.measured == pytest.approx(wanted.sum() / buffer.episode_starts.sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_a_large_vocabulary_is_measured_in_small_parts(estimate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, sizes = [], []
+    for most in (2**25, 30):
+        monkeypatch.setattr(categorical, "LOGITS", most)
+        agent = stirred(made(kl=estimate, reference="uniform"))
+        read = agent.kl_control.evaluated
+        noted = lambda policy, seen, actions, read=read: sizes.append(len(actions)) or read(policy, seen, actions)  # noqa: E731
+        monkeypatch.setattr(agent.kl_control, "evaluated", noted)
+        torch.manual_seed(0)
+        found.append(collected(agent) and agent.kl_control.measured)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert (sizes[0], max(sizes[1:]) <= 12) == (8 * agent.n_steps, True)  # 30 numbers are 10 distributions over 3
 
 
 @pytest.mark.parametrize("task", [TASK, MASKED], ids=["free", "masked"])
