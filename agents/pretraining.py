@@ -190,7 +190,7 @@ def policy_of(agent: Any) -> Any:
     Raises:
         InvalidSetting: the agent has none, or one whose distribution is cut.
     """
-    policy = getattr(agent, "policy", None)
+    policy: Any = getattr(agent, "policy", None)
     if not reads_prefixes(policy):
         made = getattr(agent, "made", None)
         raise InvalidSetting(
