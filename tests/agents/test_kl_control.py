@@ -236,6 +236,24 @@ def test_a_run_is_a_reference_of_its_own_size_and_is_kept(tmp_path: Path) -> Non
     again.learn(200, reset_num_timesteps=False)
 
 
+@pytest.mark.parametrize("cut", [{}, {"top_k": 2}], ids=["whole", "cut"])
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_a_run_whose_distribution_was_cut_is_a_reference_all_the_same(
+    estimate: str, cut: dict[str, Any], tmp_path: Path
+) -> None:
+    env, model = make_vec_env(TASK, 8, seed=0), {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2}
+    run = make("a2c", env, seed=0, policy={"model": model, "top_k": 1, "temperature": 0.5}, device="cpu").learn(8)
+    save(run, tmp_path)
+    policy = {"model": model, **cut}
+    agent = made("rloo", kl=estimate, reference=str(tmp_path), policy=policy)
+    (batch,) = collected(agent).get(None)
+    prefixes = batch.observations
+    logits = run.policy.action_net(run.policy.features_extractor.read_prefixes(prefixes)) / 0.5
+    wanted = log_probabilities(logits, prefixes.masks)
+    torch.testing.assert_close(agent.kl_control.reference.every(prefixes), wanted, atol=1e-4, rtol=1e-4)
+    assert np.isfinite(agent.kl_control.measured)
+
+
 def test_a_run_that_was_interrupted_keeps_its_reference(tmp_path: Path) -> None:
     agent = make("ppo", make_vec_env("TextGen-v0", 8, seed=0), seed=0, kl_coefficient=0.1, **SMALL).learn(300)
     save(agent, tmp_path, exact=False)
