@@ -7,6 +7,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+LOGITS = 2**25  # numbers of distributions that are looked at together: 128 MiB for each tensor of them
+
+
+def at_once(most: int, size: int) -> int:
+    """Return how many distributions over `size` actions are looked at together: at most so many, at least one."""
+    return max(1, min(most, LOGITS // size))
+
 
 def log_probabilities(logits: Tensor, masks: Tensor | None = None) -> Tensor:
     """Return the log-probabilities of all actions, `(N, size)`.

@@ -15,6 +15,7 @@ from .about import base_model, environment
 from .config import Config
 from .layers import nested
 from .settings import TransformerSettings
+from .state import base_model_of
 from .table import AGENTS
 from .vec_env import name_of
 
@@ -70,7 +71,7 @@ def check_base(folder: Path, manifest: Mapping[str, Any], made: Any) -> None:
     kept = manifest.get("base_model")
     kept = kept if isinstance(kept, dict) else {}
     if found.get("sha256") != kept.get("sha256"):
-        source = short(made.made.settings["policy"].get("model"))
+        source = short(getattr(base_model_of(made), "source", None))
         raise InvalidSetting(
             f"{folder} began with a model whose sha256 was {kept.get('sha256')}; what is at {source} now has "
             f"{found.get('sha256')}. Put the model there that the run began with."

@@ -14,12 +14,12 @@ from safetensors.numpy import load as from_bytes
 from textgym.errors import InvalidSetting
 
 from .config import Start
-from .fitting import check_env, check_size
+from .fitting import check_base, check_env, check_size
 from .layers import merged, nested
 from .recipe import Recipe
 from .runs import Run, read_run, refusing
 from .settings import DeepSettings
-from .state import env_of, parameters, set_parameters
+from .state import base_model_of, env_of, parameters, set_parameters
 from .transformer import CausalTransformer
 from .trees import as_array
 
@@ -33,10 +33,10 @@ ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that act
 def initialise(agent: Any, init: str | Path | Start) -> Any:
     """Give an agent the policy of a run to begin with; nothing in the run is executed.
 
-    An agent of the same kind takes all but the value head: the transformer and the head that acts, so that it begins
-    as exactly the policy of the run. Between the kinds, as from `textgym pretrain` to `dqn`, the transformer alone goes
-    over. A value head, the optimiser, the environment and chance are the agent's own. What it began from is kept in
-    its run.
+    An agent of the same kind takes all but the value head: the network and the head that acts, so that it begins as
+    exactly the policy of the run; temperature and cuts of a language model stay the agent's. A critic with a network of
+    its own gets that, too. Between the kinds, as from `textgym pretrain` to `dqn`, the transformer alone goes over. A
+    value head, the optimiser, the environment and chance are the agent's own. What it began from is kept in its run.
 
     Args:
         agent: what `agents.make` made, before it learns.
@@ -63,6 +63,8 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
         learned = from_bytes(run.files["policy.safetensors"])
     check_size(run.folder, run.config, env, learned)
     _check_sizes(agent, run)
+    if "base_model" in run.manifest and base_model_of(agent) is not None:  # whose ids may mean other tokens
+        check_base(run.folder, run.manifest, agent)
     own = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
     with refusing(f"{run.folder} cannot be what {_name(agent)} begins with"):
         set_parameters(agent, {**own, **_shared(own, learned)})
@@ -72,7 +74,7 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
 
 
 def sized(builder: Callable[..., Any], init: str | Path | Start, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an agent's settings, the transformer's sizes where they are left open being those of a run.
+    """Return an agent's settings, the network being that of a run where it is left open.
 
     Args:
         builder: of the agent.
@@ -80,13 +82,31 @@ def sized(builder: Callable[..., Any], init: str | Path | Start, settings: Mappi
         settings: nested, as the user gave them.
 
     Raises:
-        InvalidSetting: TextGym's agent of that name has no transformer.
+        InvalidSetting: TextGym's agent of that name has no transformer; the run has a language model and the settings
+            have none, but sizes, or the other way round.
     """
     if not isinstance(builder, Recipe):
         return dict(settings)
     if not issubclass(builder.settings, DeepSettings):
         raise InvalidSetting(f"{builder.name} has no transformer that could begin with another run's. Leave init out.")
-    return merged({"policy": _sizes(_read(init)[0])}, settings)
+    run, own = _read(init)[0], settings.get("policy")
+    own = own if isinstance(own, Mapping) else {}
+    shape = _shape(run)
+    if "model" not in shape:
+        if "model" in own:
+            raise InvalidSetting(
+                f"{run.folder} has a small transformer, and policy.model={own['model']!r} is a language model: the one "
+                "cannot begin as the other. Leave the model out, or init."
+            )
+        return merged({"policy": _sizes(run)}, settings)
+    if sizes := [name for name in SIZES if name in own]:
+        raise InvalidSetting(
+            f"{run.folder} has a language model, whose sizes are its own. Leave out {', '.join(sizes)} of the policy."
+        )
+    known = {name: shape[name] for name in builder.settings.trunk.model_fields if name in shape}
+    if "model" in own:
+        known = {name: value for name, value in known.items() if name not in ("model", "revision")}
+    return merged({"policy": known}, settings)
 
 
 def _read(init: str | Path | Start) -> tuple[Run, Start]:
@@ -104,9 +124,14 @@ def _read(init: str | Path | Start) -> tuple[Run, Start]:
     return run, Start(folder=asked.folder, sha256=found)
 
 
-def _sizes(run: Run) -> dict[str, Any]:
+def _shape(run: Run) -> dict[str, Any]:
+    """Return what a run's settings say of its policy."""
     shape = nested(run.config.settings).get("policy")
-    return {name: shape[name] for name in SIZES if name in shape} if isinstance(shape, dict) else {}
+    return shape if isinstance(shape, dict) else {}
+
+
+def _sizes(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in _shape(run).items() if name in SIZES}
 
 
 def _check_sizes(agent: Any, run: Run) -> None:
@@ -137,7 +162,8 @@ def _shared(own: Arrays, given: Arrays) -> dict[str, npt.NDArray[Any]]:
     wanted = {name: match[1] for name in own if (match := TRUNK.fullmatch(name))}
     if not wanted or {*wanted.values()} != {*trunk}:
         raise InvalidSetting("the two have no transformer in common")
-    return {name: trunk[part] for name, part in wanted.items()}
+    acting = {name: given[name] for name in own if name.startswith("action_net.") and name in given}
+    return {**{name: trunk[part] for name, part in wanted.items()}, **acting}
 
 
 def _name(agent: Any) -> str:

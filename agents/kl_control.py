@@ -15,21 +15,21 @@ from torch import Tensor
 from textgym.errors import InvalidSetting
 
 from .buffers import EpisodeRolloutBuffer
-from .categorical import divergence, entropy
+from .categorical import at_once, divergence, entropy
 from .reference import START, UNIFORM, Frozen, Reference, find_reference, restored_reference
 from .settings import ControlledSettings, Estimate
 
-CHUNK = 4096  # transitions that are measured at once
+CHUNK = 4096  # transitions that are measured at once, at most
 MOST = 0.2  # of a relative error, by which the coefficient moves
 
 
 class KLControl:
     """What keeps a policy near a reference: the divergence KL(pi || pi_ref) of whole completions costs beta a nat.
 
-    Both are the distributions that are sampled from, masks included; beta counts in the environment's own rewards, so
-    that the objective is E[R] - beta KL, whose optimum is `textgym.solve(..., kl_coefficient=beta)`. With r for
-    pi_ref(a|s) / pi(a|s) of the action that was taken, each step pays or costs one of (Schulman, 2020, "Approximating
-    KL divergence"; Tang & Munos, 2025, arXiv:2506.09477)
+    Both are the distributions that are sampled from, at their temperatures, within the masks, and within what top-k and
+    top-p leave of pi; beta counts in the environment's own rewards, so that the objective is E[R] - beta KL, whose
+    optimum is `textgym.solve(..., kl_coefficient=beta)`. With r for pi_ref(a|s) / pi(a|s) of the action that was taken,
+    each step pays or costs one of (Schulman, 2020, "Approximating KL divergence"; Tang & Munos, 2025, arXiv:2506.09477)
 
     - `k1`, -log r, out of the reward. The policy's gradient is then that of E[R] - beta KL, with all that a token does
       to later divergences: unbiased, as far as the agent's estimate is (lambda 1, or a perfect critic).
@@ -84,7 +84,8 @@ class KLControl:
             error = min(max(self.measured / self.target - 1, -MOST), MOST)
             self.coefficient *= 1 + self.gain * error
         found = np.zeros(buffer.rewards.size, np.float32)
-        for numbers, batch in buffer.minibatches(np.arange(buffer.segments), CHUNK):
+        chunk = at_once(CHUNK, int(agent.action_space.n))
+        for numbers, batch in buffer.minibatches(np.arange(buffer.segments), chunk):
             with torch.no_grad():
                 kl = self.evaluated(agent.policy, batch.observations, batch.actions[:, 0])[3]
             found[numbers] = kl.cpu().numpy()

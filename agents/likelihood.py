@@ -13,8 +13,10 @@ from gymnasium import spaces
 from textgym import Episodes, Task
 from textgym.arrays import FloatArray
 
+from .categorical import at_once
 from .fitting import check_env
 from .making import make_vec_env
+from .policies import PrefixPolicy
 from .prefixes import Prefixes
 from .probabilities import AgentPolicy, acting, network_of
 from .runs import read_run, restore
@@ -22,7 +24,6 @@ from .sb3_state import get_global_chance, set_global_chance
 from .text_data import Corpus, written
 
 CHUNK = 8192  # tokens that a network reads at once
-LOGITS = 2**25  # numbers that it may return at once: 128 MiB
 
 
 def token_log_probabilities(agent: Any, corpus: Corpus) -> FloatArray:
@@ -38,7 +39,7 @@ def token_log_probabilities(agent: Any, corpus: Corpus) -> FloatArray:
     """
     network = network_of(agent)
     packed = reads_prefixes(network)
-    rows = max(1, min(CHUNK, LOGITS // corpus.task.size) // corpus.tokens.shape[1])
+    rows = max(1, at_once(CHUNK, corpus.task.size) // corpus.tokens.shape[1])
     parts = [corpus.take(np.arange(first, min(first + rows, len(corpus)))) for first in range(0, len(corpus), rows)]
     return np.concatenate([np.zeros(0), *[(_packed if packed else _one_by_one)(agent, part) for part in parts]])
 
@@ -53,7 +54,12 @@ def _packed(agent: Any, corpus: Corpus) -> FloatArray:
     network = network_of(agent)
     with torch.no_grad(), acting(network):
         prefixes, actions = corpus.batch(network.device)
-        found: FloatArray = network.evaluate_actions(prefixes, actions)[1].double().cpu().numpy()
+        if isinstance(network, PrefixPolicy) and network.sampling.cuts:  # which an update takes every action to be in
+            within, taken = prefixes._replace(masks=None), actions[:, None]
+            log_probs = network.read(within, prefixes.masks)[1].gather(1, taken)[:, 0]
+        else:
+            log_probs = network.evaluate_actions(prefixes, actions)[1]
+        found: FloatArray = log_probs.double().cpu().numpy()
     # a masked token's logit is the least finite number
     return np.where(found < -1e30, -np.inf, found)
 

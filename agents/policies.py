@@ -100,13 +100,13 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
 
         Args:
             obs: likewise.
-            action_masks: likewise.
+            action_masks: `(N, size)` bool, within which a cut is made; `Prefixes` without masks may have them, too.
             taken: `(N,)` actions that stay in a distribution that is cut; None for none.
         """
         latent_pi, latent_vf = self._seen(obs)
-        logits, drawn = self.action_net(latent_pi), obs.masks if isinstance(obs, Prefixes) else action_masks
-        if not isinstance(obs, Prefixes) or drawn is None:
-            drawn = self.sampling.candidates(logits, drawn, taken)
+        logits, drawn = self.action_net(latent_pi), obs.masks if isinstance(obs, Prefixes) else None
+        if drawn is None:
+            drawn = self.sampling.candidates(logits, action_masks, taken)
         return self.value_net(latent_vf), self.sampling.log_probabilities(logits, drawn)
 
     def drawn_from(self, prefixes: Prefixes) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -16,6 +16,7 @@ from textgym import Task
 from textgym.errors import InvalidSetting, NotFinite
 
 from .likelihood import cross_entropy, perplexity, reads_prefixes
+from .sampling import Sampling
 from .settings import Count, Positive, Settings
 from .state import task_of
 from .text_data import Corpus, encode
@@ -65,7 +66,8 @@ def pretrain(
     each epoch that did not lower the held-out cross-entropy, and the best parameters are gone on from.
 
     Args:
-        agent: what `agents.make` made with a policy that evaluates whole texts: `ppo`, `a2c`, `reinforce`.
+        agent: what `agents.make` made with a policy that evaluates whole texts: `ppo`, `a2c`, `reinforce`, `rloo`,
+            `grpo`.
         texts: each a string, or a pair of a prompt and a completion; or what `text_data.encode` returned. Duplicates
             are removed before the split, so that nothing of it leaks: a text that is frequent counts but once.
         note: called after each epoch.
@@ -75,7 +77,7 @@ def pretrain(
         What came of it. `agents.save` keeps the agent, and how it was fitted.
 
     Raises:
-        InvalidSetting: a text does not fit the environment; the agent has no such policy.
+        InvalidSetting: a text does not fit the environment; the agent has no such policy, or one with top_k or top_p.
         NotFinite: the loss is not finite; the policy keeps the best parameters before.
     """
     known = PretrainingSettings.read(settings, "pretraining")
@@ -187,15 +189,20 @@ def policy_of(agent: Any) -> Any:
     """Return a policy that says how likely its actions are, for whole rows at once.
 
     Raises:
-        InvalidSetting: the agent has none.
+        InvalidSetting: the agent has none, or one whose distribution is cut.
     """
-    policy = getattr(agent, "policy", None)
+    policy: Any = getattr(agent, "policy", None)
     if not reads_prefixes(policy):
         made = getattr(agent, "made", None)
         raise InvalidSetting(
             f"{made.agent if made else type(agent).__name__} has no policy that evaluates whole texts. Fit "
-            'agents.make("ppo", env), "a2c" or "reinforce"; "dqn" can begin with its transformer: make("dqn", env, '
-            "init=DIR)."
+            'agents.make("ppo", env), "a2c", "reinforce", "rloo" or "grpo"; "dqn" can begin with its transformer: '
+            'make("dqn", env, init=DIR).'
+        )
+    if getattr(policy, "sampling", Sampling()).cuts:
+        raise InvalidSetting(
+            f"this policy cuts its distribution, {policy.sampling}, and a text with a token that is cut away cannot be "
+            "learned from. Fit it without top_k and top_p; what begins from it may have them."
         )
     return policy
 

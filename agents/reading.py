@@ -14,7 +14,8 @@ from torch import Tensor
 from textgym.arrays import BoolArray, FloatArray
 from textgym.errors import InvalidSetting
 
-from .likelihood import LOGITS, prefix_rows, reads_prefixes
+from .categorical import at_once
+from .likelihood import CHUNK, prefix_rows, reads_prefixes
 from .policies import PrefixDQNPolicy
 from .prefixes import Prefixes
 from .probabilities import AgentPolicy, acting, network_of, scores_of
@@ -52,7 +53,7 @@ def read(agent: Any, prefixes: Prefixes, size: int, pad: int) -> Reading:
     Raises:
         InvalidSetting: it says neither.
     """
-    many = max(1, LOGITS // size)
+    many = at_once(CHUNK, size)
     ends = range(0, len(prefixes.segment), many)
     parts = [_read(agent, _part(prefixes, slice(first, first + many)), size, pad) for first in ends]
     columns = [[getattr(part, name) for part in parts] for name in Reading.__dataclass_fields__]

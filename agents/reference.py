@@ -16,8 +16,9 @@ from textgym.errors import InvalidSetting
 from .categorical import log_probabilities
 from .fitting import require_held
 from .making import make_vec_env
-from .policies import CachedTransformerPolicy
+from .policies import CachedTransformerPolicy, PrefixPolicy
 from .prefixes import Prefixes
+from .sampling import Sampling
 from .sb3_state import get_global_chance, set_global_chance
 from .settings import CausalLMSettings, TransformerSettings
 from .state import parameters, set_parameters
@@ -58,12 +59,17 @@ class Uniform:
 class Frozen:
     """A policy that was copied and does not learn.
 
+    Its temperature stays. It is read within what was drawn from, masks and cut, and makes no cut of its own: where it
+    gave what another policy writes no probability, the divergence would be infinite.
+
     Args:
         policy: it is kept, not copied: see `twin`.
     """
 
     def __init__(self, policy: ActorCriticPolicy) -> None:
         self.policy: Any = policy
+        if isinstance(policy, PrefixPolicy):
+            policy.sampling = Sampling(policy.sampling.temperature)
         policy.requires_grad_(False)
         policy.set_training_mode(False)
         policy.optimizer = None  # type: ignore[assignment]

@@ -132,7 +132,7 @@ class TransformerSettings(Settings):
 class TrunkSettings(Settings):
     """A Hugging Face causal language model in the transformer's place."""
 
-    model: str | dict[str, Any] = Field(
+    model: Name | dict[str, Any] = Field(
         min_length=1, description="a model's folder or name on the hub, or a configuration with its model_type"
     )
     revision: str | None = Field(None, description="of a name on the hub: which commit")

@@ -103,7 +103,7 @@ def make(name: str, env: Any, *, init: Any = None, **overrides: Any) -> Any:
         name: as `load_agent` takes it.
         env: a vectorised environment, as `make_vec_env` makes them.
         init: a run's folder, of `textgym pretrain` or `textgym train`, whose policy the agent begins with, as
-            `initialise` has it; the transformer's sizes, where they are left open, are that run's.
+            `initialise` has it; sizes or language model, where they are left open, are that run's.
         overrides: settings over the agent's defaults, by the names that `textgym train --agent NAME --explain` lists;
             names with dots, as in `{"policy.d_model": 128}`, reach inside; `seed` and `device` besides.
 

@@ -16,7 +16,7 @@ def pretrain(
     task: Annotated[str, typer.Option(help="The environment whose vocabulary, prompts and horizon it is for.")],
     out: Annotated[Path, typer.Option(help="Where to keep it; `textgym train ID --init DIR` begins with it.")],
     env: EnvSettings = None,
-    agent: Annotated[str, typer.Option(help="Whose policy: ppo, a2c, reinforce.")] = "ppo",
+    agent: Annotated[str, typer.Option(help="Whose policy: ppo, a2c, reinforce, rloo, grpo.")] = "ppo",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the agent, as policy.d_model=32."),

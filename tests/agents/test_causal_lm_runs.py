@@ -175,3 +175,38 @@ def test_a_tokenizers_whole_vocabulary(tmp_path: Path) -> None:
     assert (np.unpackbits(masks, axis=-1).sum(axis=-1) == 50).all()
     save(agent, tmp_path / "run")
     assert same(agent, load(tmp_path / "run", device="cpu"))
+
+
+def test_what_begins_from_a_run_has_its_model_and_is_its_policy(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "base", LLAMA, [*"我爱你"])
+    first = make(
+        "ppo", make_vec_env("TextGen-v0", 4, seed=0), policy={"model": Path(folder), "temperature": 0.5}, device="cpu"
+    )
+    save(first.learn(64), tmp_path / "run")
+    wanted = evaluate(first).expected_return
+    settings: dict[str, Any]
+    for name, settings in (
+        ("ppo", {}),
+        ("grpo", {"policy": {"critic": "separate"}}),
+        ("a2c", {"policy.model": folder}),
+    ):
+        env = make_vec_env("TextGen-v0", 4, seed=1)
+        agent = make(name, env, init=tmp_path / "run", seed=1, device="cpu", **settings)
+        assert evaluate(agent).expected_return == pytest.approx(wanted, abs=1e-9)
+        agent.learn(8)
+    assert (
+        make("dqn", make_vec_env("TextGen-v0", 4), init=tmp_path / "run").policy.base_model == first.policy.base_model
+    )
+
+
+def test_a_run_of_another_kind_or_model_is_refused_as_a_beginning(tmp_path: Path) -> None:
+    env = make_vec_env("TextGen-v0", 4, seed=0)
+    save(trained("ppo", GPT2), tmp_path / "large")
+    save(make("ppo", env, policy={"d_model": 8}).learn(64), tmp_path / "small")
+    with pytest.raises(InvalidSetting, match=r"small has a small transformer, and policy.model=.* is a language model"):
+        make("ppo", env, init=tmp_path / "small", policy={"model": GPT2})
+    with pytest.raises(InvalidSetting, match=r"large has a language model, .* Leave out d_model of the policy"):
+        make("ppo", env, init=tmp_path / "large", policy={"d_model": 8})
+    other = saved(tmp_path / "base", GPT2, vocab_size=3, max_position_embeddings=4)
+    with pytest.raises(InvalidSetting, match=r"large began with a model whose sha256 was"):
+        make("ppo", env, init=tmp_path / "large", policy={"model": other})

@@ -17,6 +17,7 @@ from agents.group_relative import advantages, returns_onward, token_weights
 from agents.groups import GroupRolloutBuffer
 from agents.grpo import GRPO
 from agents.rloo import RLOO
+from agents.sampling import Sampling
 from textgym import Prompt, load_task
 from textgym.errors import InvalidSetting
 
@@ -80,6 +81,28 @@ def test_a_rollout_holds_the_first_completions_of_each_row_whole() -> None:
         paid = [float(task.step(rows, buffer.actions[i].astype(np.int64)[0])[0]) for i in mine]
         assert rows.finished[0]  # whole
         np.testing.assert_allclose(buffer.rewards[mine, 0] / agent.reward_scale, paid, rtol=1e-6)
+
+
+@pytest.mark.parametrize("env", ["TextGym/Copy-v0", "TextGym/Brackets-v0"], ids=["free", "masked"])
+@pytest.mark.parametrize("name", ["rloo", "grpo"])
+def test_an_update_reads_the_cut_that_was_drawn_from(name: str, env: str) -> None:
+    agent = make(name, make_vec_env(env, 6, seed=0), seed=0, **SMALL)
+    agent.policy.sampling = Sampling(top_k=2)
+    with torch.no_grad():
+        agent.policy.action_net.weight.mul_(8.0)
+    (batch,) = collected(agent).get(None)
+    prefixes: Any = batch.observations
+    taken = batch.actions.flatten().long()
+    assert (prefixes.masks.sum(dim=1) <= 2).all()
+    log_prob = agent.policy.evaluate_actions(prefixes, taken)[1]
+    torch.testing.assert_close(log_prob, batch.old_log_prob, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        agent.policy.action_net.weight.neg_()  # others are likeliest then
+    features = agent.policy.features_extractor.read_prefixes(prefixes)
+    logits = agent.policy.action_net(features).masked_fill(~prefixes.masks, -torch.inf)
+    log_prob = agent.policy.evaluate_actions(prefixes, taken)[1]
+    wanted = logits.log_softmax(1).gather(1, taken[:, None])[:, 0]
+    torch.testing.assert_close(log_prob, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_which_completions_are_used_does_not_depend_on_their_lengths() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents import AgentPolicy, evaluate, load, make, make_vec_env, save
+from agents import AgentPolicy, categorical, evaluate, load, make, make_vec_env, save
 from agents.categorical import divergence, log_probabilities
 from agents.kl_control import KLControl
 from agents.prefixes import Prefixes
@@ -99,6 +99,26 @@ def test_each_estimate_agrees_with_probabilities_read_one_by_one(task: Any, near
         plain = agent.policy.evaluate_actions(prefixes, batch.actions[:, 0])
         assert all(torch.equal(one, other) for one, other in zip(found[:3], plain))
         assert agent.kl_control.measured == pytest.approx(wanted.sum() / buffer.episode_starts.sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_a_large_vocabulary_is_measured_in_small_parts(estimate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+    sizes: list[int] = []
+    for most in (2**25, 30):
+        monkeypatch.setattr(categorical, "LOGITS", most)
+        agent = stirred(made(kl=estimate, reference="uniform"))
+        read = agent.kl_control.evaluated
+
+        def noted(policy: Any, seen: Any, actions: Any, read: Any = read) -> Any:
+            sizes.append(len(actions))
+            return read(policy, seen, actions)
+
+        monkeypatch.setattr(agent.kl_control, "evaluated", noted)
+        torch.manual_seed(0)
+        found.append(collected(agent) and agent.kl_control.measured)
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert (sizes[0], max(sizes[1:]) <= 12) == (8 * agent.n_steps, True)  # 30 numbers are 10 distributions over 3
 
 
 @pytest.mark.parametrize("task", [TASK, MASKED], ids=["free", "masked"])
@@ -219,6 +239,24 @@ def test_a_run_is_a_reference_of_its_own_size_and_is_kept(tmp_path: Path) -> Non
     kept = again.kl_control.reference.policy
     np.testing.assert_array_equal(AgentPolicy(kept)(rows, masks), AgentPolicy(old)(rows, masks))
     again.learn(200, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("cut", [{}, {"top_k": 2}], ids=["whole", "cut"])
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_a_run_whose_distribution_was_cut_is_a_reference_all_the_same(
+    estimate: str, cut: dict[str, Any], tmp_path: Path
+) -> None:
+    env, model = make_vec_env(TASK, 8, seed=0), {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2}
+    run = make("a2c", env, seed=0, policy={"model": model, "top_k": 1, "temperature": 0.5}, device="cpu").learn(8)
+    save(run, tmp_path)
+    policy = {"model": model, **cut}
+    agent = made("rloo", kl=estimate, reference=str(tmp_path), policy=policy)
+    (batch,) = collected(agent).get(None)
+    prefixes = batch.observations
+    logits = run.policy.action_net(run.policy.features_extractor.read_prefixes(prefixes)) / 0.5
+    wanted = log_probabilities(logits, prefixes.masks)
+    torch.testing.assert_close(agent.kl_control.reference.every(prefixes), wanted, atol=1e-4, rtol=1e-4)
+    assert np.isfinite(agent.kl_control.measured)
 
 
 def test_a_run_that_was_interrupted_keeps_its_reference(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from stable_baselines3 import PPO
 from agents import AgentPolicy, load, make, make_vec_env, pretrain, save
 from agents.likelihood import cross_entropy, token_log_probabilities
 from agents.pretraining import PretrainingSettings
+from agents.sampling import Sampling
 from agents.text_data import encode
 from agents.texts import given_texts
 from textgym import load_task
@@ -51,6 +52,12 @@ def learner(letters: str = "abcd", agent: str = "ppo", seed: int = 0, horizon: i
     """A small agent that writes letters up to a horizon."""
     kwargs: dict[str, Any] = {"target": letters[:1], "alphabet": letters, "eos": "$", "horizon": horizon}
     return make(agent, make_vec_env("TextGen-v0", 8, **kwargs), seed=seed, device="cpu", policy=SMALL)
+
+
+def cut(agent: Any) -> Any:
+    """An agent that writes the two likeliest tokens alone."""
+    agent.policy.sampling = Sampling(top_k=2)
+    return agent
 
 
 @pytest.mark.parametrize("letters", ["abcd", "春夏秋冬"])
@@ -165,6 +172,11 @@ def test_a_run_says_how_its_policy_was_fitted_and_writes_alike_again(tmp_path: A
         (lambda: pretrain(learner(), ["a", "b"], held_out=1.0), InvalidSetting, "held_out=1.0 is refused"),
         (lambda: pretrain(learner(), ["a", "b"], patience=0), InvalidSetting, "patience=0 is refused"),
         (lambda: pretrain(learner(), ["a", "b"], epochs=True), InvalidSetting, "epochs=True is refused"),
+        (
+            lambda: pretrain(cut(learner()), ["a", "b"]),
+            InvalidSetting,
+            "cuts its distribution, .*top_k=2.* Fit it with",
+        ),
         (lambda: pretrain(object(), ["a", "b"]), InvalidSetting, "object has no policy"),
         (lambda: pretrain(PPO("MlpPolicy", make_vec_env("TextGen-v0", 2)), ["我", "爱"]), InvalidSetting, "PPO has no"),
         (

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from agents import AgentPolicy, load, make, make_vec_env, save
 from agents.evaluation import write
 from agents.likelihood import perplexity, perplexity_under, token_log_probabilities
+from agents.sampling import Sampling
 from agents.text_data import written
 from agents.text_metrics import Measures, chosen, distinct, entropy, length, repetition, self_bleu
-from textgym import Episodes, load_task
+from textgym import Episodes, Prompt, load_task
 from textgym.errors import InvalidSetting, InvalidSize, UnknownName
 
 Textgym = Callable[..., tuple[int, str, str]]
@@ -198,3 +199,20 @@ def test_a_text_outside_the_mask_is_impossible() -> None:
     assert -10 < found[0] < 0
     assert found[1] == -math.inf
     assert perplexity(math.inf) == math.inf
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_a_token_that_is_cut_away_is_impossible_within_masks_too(kinds: int) -> None:
+    env = make_vec_env("TextGym/Brackets-v0", 2, kinds=kinds, max_prompt=1)
+    task, learner = env.get_attr("task")[0], make("ppo", env, seed=0)
+    learner.policy.sampling = Sampling(top_k=1)
+    prompt = task.vocabulary.encode("(")
+    texts = [(prompt, [first]) for first in range(task.size)]
+    corpus, faults = written(task, texts)
+    row = task.blank(1)
+    row.begin(..., [Prompt(prompt, prompt)])
+    with np.errstate(divide="ignore"):
+        wanted = np.log(AgentPolicy(learner)(row.tokens, task.action_mask(row))[0])
+    assert len(faults) == kinds - 1
+    assert np.isfinite(wanted).sum() == 1
+    np.testing.assert_allclose(token_log_probabilities(learner, corpus), wanted, atol=1e-6)
