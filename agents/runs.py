@@ -23,6 +23,7 @@ from .config import Config
 from .device import check_device
 from .fitting import check_base, check_env, check_size
 from .folder import holds_run, read_files, read_json, write_files
+from .int8 import quantise
 from .layers import nested
 from .making import make_vec_env
 from .metrics import Row, read_metrics
@@ -71,6 +72,8 @@ def config_of(agent: Any) -> Config:
         "n_envs": getattr(env, "num_envs", 1),
         "init": None if made.init is None else made.init.model_dump(),
         "pretraining": made.pretraining,
+        "distillation": made.distillation,
+        "quantisation": made.quantisation,
     }
     try:
         plain = json.loads(json.dumps(data, allow_nan=False))
@@ -140,7 +143,7 @@ def save(
     """
     folder, config = Path(folder), config_of(agent)
     check_free(folder, config, overwrite)
-    state = get_state(agent, exact)
+    state = get_state(agent, exact and config.quantisation is None)  # what is quantised cannot go on
     try:
         learned = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
         optimizer, remembered = pack(state.pop("optimizer", None))
@@ -243,8 +246,9 @@ def load(folder: str | Path, env: Any = None, agent: str | None = None, device: 
 
 def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "auto") -> tuple[Any, bool]:
     """Return a run's agent as `load` does, and whether its whole state was there, so that it can go on exactly."""
-    device, continue_env = check_device(device), env is None
     folder, config, manifest, files = run.folder, run.config, run.manifest, run.files
+    device, continue_env = check_device(device), env is None
+    device = "cpu" if config.quantisation is not None and device == "auto" else device
     check_agent(folder, config, agent)
     if not run.learned:
         raise InvalidSetting(f"{folder} holds a run that has learned nothing yet. `textgym train --resume` begins it.")
@@ -263,9 +267,12 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
         made = make(config.agent, env, seed=config.seed, device=device, **config.settings)
     check_base(folder, manifest, made)
     with refusing(f"{folder} does not hold this agent's parameters and state"):
+        if config.quantisation is not None:
+            quantise(made)
         set_parameters(made, learned)
-        if config.init is not None or config.pretraining is not None:
-            made.made = replace(made.made, init=config.init, pretraining=config.pretraining)
+        origins = {name: getattr(config, name) for name in ("init", "pretraining", "distillation")}
+        if any(origin is not None for origin in origins.values()):
+            made.made = replace(made.made, **origins)
         set_state(made, state, continue_env=continue_env)
     return made, held is not None and continues_exactly(made)
 
