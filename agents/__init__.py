@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from . import exact
     from .buffers import EpisodeRolloutBuffer
     from .causal_lm import CausalLMDQNPolicy, CausalLMPolicy
+    from .comparing import compare
     from .config import Config
+    from .distilling import distill
     from .exact import evaluate
     from .features import TransformerExtractor
     from .guard import FiniteGuard
     from .initialising import initialise
+    from .int8 import quantise
     from .making import make_vec_env
     from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
     from .pretraining import pretrain
@@ -41,12 +44,15 @@ _LATER = {
     "SB3VecEnv": ".vec_env",
     "TransformerExtractor": ".features",
     "Config": ".config",
+    "compare": ".comparing",
+    "distill": ".distilling",
     "evaluate": ".exact",
     "import_sb3_zip": ".sb3_zip",
     "initialise": ".initialising",
     "load": ".runs",
     "make_vec_env": ".making",
     "pretrain": ".pretraining",
+    "quantise": ".int8",
     "save": ".runs",
 }
 
@@ -64,6 +70,8 @@ __all__ = [
     "FiniteGuard",
     "SB3VecEnv",
     "TransformerExtractor",
+    "compare",
+    "distill",
     "evaluate",
     "exact",
     "import_sb3_zip",
@@ -73,6 +81,7 @@ __all__ = [
     "make",
     "make_vec_env",
     "pretrain",
+    "quantise",
     "save",
 ]
 

@@ -125,8 +125,8 @@ def compare(
     found = []
     for name, agent in agents.items():
         share, kl = agreement(first, agent, corpus, tau)
-        worths = [worth(agent, task, deterministic, episodes, seed) for deterministic in (False, True)]
-        found.append(Figures(name, *footprint(agent), *worths, share, kl, speeds[name]))
+        sampled, greedy = (worth(agent, task, deterministic, episodes, seed) for deterministic in (False, True))
+        found.append(Figures(name, *footprint(agent), sampled, greedy, share, kl, speeds[name]))
     return Comparison(tuple(found), corpus.count, episodes, rows, torch.get_num_threads())
 
 
@@ -152,7 +152,7 @@ def check_same_env(ours: Any, theirs: Any, name: str) -> None:
 
 
 def footprint(agent: Any) -> tuple[int, int]:
-    """Return how many numbers the network that acts is made of, and how many bytes they take.
+    """Return how many parameters the network that acts has, and how many bytes they take, scales of int8 included.
 
     Each counts once; a value head counts, a DQN's target network does not.
 
@@ -163,14 +163,9 @@ def footprint(agent: Any) -> tuple[int, int]:
     if network is None:
         raise InvalidSetting(f"{type(agent).__name__} has no network whose size could be told.")
     acts: nn.Module = network.q_net if hasattr(network, "q_net") else network
-    held = {id(tensor): tensor for tensor in (*acts.parameters(), *_kept(acts))}.values()
-    return sum(tensor.numel() for tensor in held), sum(tensor.numel() * tensor.element_size() for tensor in held)
-
-
-def _kept(network: nn.Module) -> list[torch.Tensor]:
-    """Return the buffers that are kept with a network."""
-    names = {*network.state_dict()}
-    return [buffer for name, buffer in network.named_buffers(remove_duplicate=False) if name in names]
+    kept = {id(tensor): (name, tensor) for name, tensor in acts.state_dict(keep_vars=True).items()}.values()
+    many = sum(tensor.numel() for name, tensor in kept if name.rpartition(".")[2] != "scale")
+    return many, sum(tensor.numel() * tensor.element_size() for _, tensor in kept)
 
 
 def worth(agent: Any, task: Task, deterministic: bool, episodes: int = 200, seed: int = 0) -> Worth:

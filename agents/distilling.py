@@ -60,7 +60,7 @@ class DistillationSettings(Settings):
     episodes: Count = Field(128, description="the texts that are written for a round")
     reads: Count = Field(2, description="how often a round's texts are read")
     batch_size: Count = Field(256, description="the tokens of a minibatch, about: texts are whole")
-    learning_rate: Positive = Field(3e-3, description="the step size of Adam at the start")
+    learning_rate: Positive = Field(5e-3, description="the step size of Adam at the start")
     max_grad_norm: Positive = Field(1.0, description="the norm that gradients are clipped to")
     rounds: Count = Field(100, description="the rounds at most")
     patience: Count = Field(8, description="the rounds without a better held-out agreement that end it")

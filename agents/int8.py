@@ -86,6 +86,7 @@ def quantise(agent: Any) -> Any:
     policy.requires_grad_(False)
     policy.set_training_mode(False)  # type: ignore[operator]
     policy.optimizer = None  # type: ignore[assignment]
+    agent.kl_control = None  # nothing is kept near a reference any more
     agent.learn = refuse_learning
     agent.made = replace(made, quantisation=INT8)
     return agent

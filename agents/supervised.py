@@ -103,5 +103,8 @@ class Epochs:
 
     def note(self, epoch: int, learned: float, held_out: float) -> None:
         """Show an epoch's cross-entropies."""
-        said = f"learned {learned:.3f}, held out {held_out:.3f} nats, perplexity {perplexity(held_out):.2f}"
-        self._progress.update(self._bar, completed=epoch, description=said)
+        self.show(epoch, f"learned {learned:.3f}, held out {held_out:.3f} nats, perplexity {perplexity(held_out):.2f}")
+
+    def show(self, done: int, said: str) -> None:
+        """Show how many are done, and what there is to say of the last."""
+        self._progress.update(self._bar, completed=done, description=said)

@@ -14,12 +14,14 @@ from textgym.errors import NotFinite
 
 from .bench import bench
 from .check import check
+from .distill import distill
 from .eval import evaluate
 from .info import info
 from .list import list_environments
 from .play import play
 from .plot import plot
 from .pretrain import pretrain
+from .quantise import quantise
 from .reproduce import reproduce
 from .train import train
 
@@ -35,6 +37,8 @@ app.command("play")(play)
 app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("eval")(evaluate)
+app.command("distill")(distill)
+app.command("quantise")(quantise)
 app.command("plot")(plot)
 app.command("check")(check)
 app.command("bench")(bench)
