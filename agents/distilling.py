@@ -21,9 +21,8 @@ from .categorical import divergence
 from .comparing import check_same_env
 from .config import Start
 from .folder import read_json
-from .likelihood import LOGITS
+from .lessons import Lessons, distillation_loss
 from .making import make_vec_env
-from .prefixes import Prefixes
 from .pretraining import policy_of, require_task
 from .probabilities import acting
 from .runs import read_run, restore
@@ -182,46 +181,6 @@ def _env_like(agent: Any, seed: int) -> Any:
     return make_vec_env(bridge.origin.id, env.num_envs, seed=seed, **kwargs)
 
 
-def distillation_loss(policy: Any, prefixes: Prefixes, teacher: Tensor) -> Tensor:
-    """Return the mean of KL(teacher || policy) over states, in nats; gradients flow through the policy.
-
-    Args:
-        policy: a `PrefixPolicy`.
-        prefixes: N states.
-        teacher: log-probabilities of all actions there, `(N, size)`.
-    """
-    return divergence(teacher, policy.read(prefixes)[1]).mean()
-
-
-class _Lessons:
-    """Texts in minibatches, with what the teacher says of them: computed once where it fits into memory.
-
-    Args:
-        teacher: who.
-        corpus: the texts.
-        tokens: of a minibatch, about.
-        device: of the student.
-    """
-
-    def __init__(self, teacher: Teacher, corpus: Corpus, tokens: int, device: torch.device) -> None:
-        self.teacher, self.device = teacher, device
-        ends = corpus.length.cumsum()
-        parts = min(max(1, round(ends[-1] / tokens)), len(corpus))
-        cuts = np.searchsorted(ends, np.arange(1, parts) * ends[-1] / parts)
-        self.parts = [corpus.take(rows) for rows in np.split(np.arange(len(corpus)), cuts) if len(rows)]
-        self.keeps = corpus.count * corpus.task.size <= LOGITS
-        self._kept: dict[int, Tensor] = {}
-
-    def __call__(self, number: int) -> tuple[Prefixes, Tensor]:
-        """Return a minibatch's states, and the teacher's log-probabilities there, `(N, size)`."""
-        prefixes = self.parts[number].batch(self.device)[0]
-        said = self._kept.get(number)
-        said = self.teacher.every(prefixes) if said is None else said
-        if self.keeps:
-            self._kept[number] = said
-        return prefixes, said
-
-
 class _Distilling:
     """One distillation: the student, its optimiser, and the best parameters so far."""
 
@@ -229,7 +188,7 @@ class _Distilling:
         self.teacher, self.settings, self.policy = teacher, settings, policy_of(student)
         self.student = Teacher(student, teacher.task)
         self.rng = np.random.default_rng(settings.seed)
-        self.held_out = self._lessons(texts(teacher, settings.held_out, self._seed()))
+        self.held_out = self._cut(texts(teacher, settings.held_out, self._seed()))
         self.parameters = [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
         optimizer: Any = self.policy.optimizer_class
         self.optimizer = optimizer(self.parameters, lr=settings.learning_rate, **self.policy.optimizer_kwargs)
@@ -265,7 +224,7 @@ class _Distilling:
         own = self.rng.random() < self.settings.student_share
         corpus = texts(self.student if own else self.teacher, self.settings.episodes, self._seed())
         self.tokens += corpus.count
-        lessons, total = self._lessons(corpus), 0.0
+        lessons, total = self._cut(corpus), 0.0
         self.policy.set_training_mode(True)
         for _ in range(self.settings.reads):
             for number in self.rng.permutation(len(lessons.parts)).tolist():
@@ -291,8 +250,8 @@ class _Distilling:
                 count += len(said)
         return same / count, self._finite(total / count)
 
-    def _lessons(self, corpus: Corpus) -> _Lessons:
-        return _Lessons(self.teacher, corpus, self.settings.batch_size, self.policy.device)
+    def _cut(self, corpus: Corpus) -> Lessons:
+        return Lessons(self.teacher, corpus, self.settings.batch_size, self.policy.device)
 
     def _seed(self) -> int:
         return int(self.rng.integers(2**32))

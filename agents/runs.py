@@ -32,6 +32,7 @@ from .table import AGENTS, RUNTIME, Made, make
 from .trees import as_array, pack, unpack
 from .vec_env import bridge_of
 
+ORIGINS = ("init", "pretraining", "distillation")  # of a policy, before it learned by rewards
 UNSEEN = 2**22  # tokens in the rows of a run that holds no state of its environment
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -71,9 +72,7 @@ def config_of(agent: Any) -> Config:
         "steps": int(getattr(agent, "_total_timesteps", 0) or getattr(agent, "num_timesteps", 0) or 1),
         "n_envs": getattr(env, "num_envs", 1),
         "init": None if made.init is None else made.init.model_dump(),
-        "pretraining": made.pretraining,
-        "distillation": made.distillation,
-        "quantisation": made.quantisation,
+        **{name: getattr(made, name) for name in ("pretraining", "distillation", "quantisation")},
     }
     try:
         plain = json.loads(json.dumps(data, allow_nan=False))
@@ -166,7 +165,7 @@ def save(
 
 
 def begin(agent: Any, folder: Path, config: Config) -> None:
-    """Write a run that has not learned anything yet, so that a kill before the first checkpoint loses no settings."""
+    """Write a run that has learned nothing yet, so that a kill before the first checkpoint loses no settings."""
     write_files(folder, {"config.json": _json(config.model_dump())}, about(config, agent))
 
 
@@ -270,8 +269,7 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
         if config.quantisation is not None:
             quantise(made)
         set_parameters(made, learned)
-        origins = {name: getattr(config, name) for name in ("init", "pretraining", "distillation")}
-        if any(origin is not None for origin in origins.values()):
+        if origins := {name: value for name in ORIGINS if (value := getattr(config, name)) is not None}:
             made.made = replace(made.made, **origins)
         set_state(made, state, continue_env=continue_env)
     return made, held is not None and continues_exactly(made)
