@@ -117,6 +117,8 @@ def compare(
         InvalidSize: a number that is no positive integer.
     """
     require_positive(episodes=episodes, rows=rows)
+    if not agents:
+        raise InvalidSetting("there is no agent to compare. Give some by name, the one to compare with first.")
     first, *_ = agents.values()
     for name, agent in agents.items():
         check_same_env(env_of(first), env_of(agent), name)
