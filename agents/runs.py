@@ -62,7 +62,7 @@ def config_of(agent: Any) -> Config:
         )
     bridge = bridge_of(env)
     origin = None if bridge is None else bridge.origin
-    kwargs = {} if origin is None else {k: v for k, v in origin.kwargs.items() if k != "render_mode"}
+    kwargs = {k: v for k, v in origin.kwargs.items() if k != "render_mode"} if origin else {}
     data = {
         "env": None if origin is None else origin.id,
         "env_kwargs": kwargs,
@@ -71,7 +71,7 @@ def config_of(agent: Any) -> Config:
         "seed": None if made.seed is None else int(made.seed),
         "steps": int(getattr(agent, "_total_timesteps", 0) or getattr(agent, "num_timesteps", 0) or 1),
         "n_envs": getattr(env, "num_envs", 1),
-        "init": None if made.init is None else made.init.model_dump(),
+        "init": made.init.model_dump() if made.init else None,
         **{name: getattr(made, name) for name in ("pretraining", "distillation", "quantisation")},
     }
     try:
@@ -246,8 +246,7 @@ def load(folder: str | Path, env: Any = None, agent: str | None = None, device: 
 def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "auto") -> tuple[Any, bool]:
     """Return a run's agent as `load` does, and whether its whole state was there, so that it can go on exactly."""
     folder, config, manifest, files = run.folder, run.config, run.manifest, run.files
-    device, continue_env = check_device(device), env is None
-    device = "cpu" if config.quantisation is not None and device == "auto" else device
+    device, continue_env = check_device("cpu" if config.quantisation and device == "auto" else device), env is None
     check_agent(folder, config, agent)
     if not run.learned:
         raise InvalidSetting(f"{folder} holds a run that has learned nothing yet. `textgym train --resume` begins it.")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_the_gradient_of_the_loss_by_finite_differences() -> None:
     size = corpus.task.size
     said = torch.randn(corpus.count, size, dtype=torch.float64).masked_fill(~_allowed(prefixes, size), -1e300)
     said = said.log_softmax(dim=1)
-    distillation_loss(policy, prefixes, said).backward()
+    distillation_loss(policy, prefixes, said).backward()  # type: ignore[no-untyped-call]
     trunk = policy.features_extractor.transformer
     for parameter in (policy.action_net.weight, trunk.token.weight, trunk.blocks[0].feed_forward[0].weight):
         flat, at = parameter.data.view(-1), int(parameter.grad.abs().argmax())
@@ -281,7 +281,7 @@ def silent() -> Silent:
         (lambda: distill(fresh(), {**SMALL, "layers": 2}), UnknownName, "Did you mean 'n_layers'"),
         (lambda: distill(fresh(), {**SMALL, "agent": "dqn"}), InvalidSetting, "dqn has no policy that evaluates"),
         (lambda: distill(fresh(), {**SMALL, "agent": "pp"}), UnknownName, "Did you mean 'ppo'"),
-        (lambda: distill(fresh(), 3), InvalidSetting, "into=3 is neither settings nor a file"),
+        (lambda: distill(fresh(), cast(Any, 3)), InvalidSetting, "into=3 is neither settings nor a file"),
         (lambda: distill(fresh(), "nothing.json"), FileNotFoundError, "nothing.json"),
         (lambda: distill("nothing", SMALL), FileNotFoundError, "holds no run"),
         (lambda: distill(fresh(), SMALL, tau=0.0), InvalidSetting, "tau=0.0 is refused"),
