@@ -1,7 +1,7 @@
 """What smaller and cheaper policies keep of a large one, and what they cost.
 
     python benchmarks/distillation.py
-    python benchmarks/distillation.py --rounds 20 --episodes 50 --skip-speed
+    python benchmarks/distillation.py --parts speed --rows 16
 
 The teachers are a GPT-2 of 4 layers, 128 wide, and our transformer of 4 layers, 256 wide, both trained by PPO on
 TextGym/Brackets-v0. Each is distilled into our transformer at two sizes, and quantised to int8; int8 of the larger
@@ -12,14 +12,14 @@ alone: networks with random weights write texts of 32 tokens over an alphabet of
 from __future__ import annotations
 
 import argparse
-import copy
+import tempfile
 import time
 from typing import Any
 
 import torch
 from machine import machine
 
-from agents import compare, distill, make, make_vec_env, quantise
+from agents import compare, distill, load, make, make_vec_env, quantise, save
 from agents.comparing import footprint, tokens_per_second
 from agents.scoring import markdown_table
 
@@ -33,7 +33,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "ours, 2 layers, 64 wide": {"d_model": 64, "n_layers": 2, "n_heads": 4},
     "ours, 4 layers, 256 wide": OURS,
     "GPT-2, 4 layers, 128 wide": GPT2,
-    "GPT-2, 12 layers, 768 wide": {"model": {"model_type": "gpt2"}},
+    "GPT-2, 4 layers, 512 wide": {"model": {"model_type": "gpt2", "n_layer": 4, "n_embd": 512, "n_head": 8}},
 }
 
 
@@ -41,6 +41,13 @@ def teacher(policy: dict[str, Any], steps: int, **settings: Any) -> Any:
     """Return an agent that closes brackets."""
     env = make_vec_env("TextGym/Brackets-v0", 8, seed=0)
     return make("ppo", env, seed=0, device="cpu", policy=policy, **settings).learn(steps)
+
+
+def in_int8(agent: Any) -> Any:
+    """Return a quantised copy of an agent."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(agent, folder)
+        return quantise(load(folder, device="cpu"))
 
 
 def keep(name: str, large: Any, options: argparse.Namespace) -> None:
@@ -54,8 +61,8 @@ def keep(name: str, large: Any, options: argparse.Namespace) -> None:
             f"{size}: {found['rounds']} rounds, {found['tokens']:,} tokens, {time.perf_counter() - start:.0f} s",
             flush=True,
         )
-    both[f"{name}, int8"] = quantise(copy.deepcopy(large))
-    both[f"{next(iter(STUDENTS))}, int8"] = quantise(copy.deepcopy(both[next(iter(STUDENTS))]))
+    both[f"{name}, int8"] = in_int8(large)
+    both[f"{next(iter(STUDENTS))}, int8"] = in_int8(both[next(iter(STUDENTS))])
     task = large.env.get_attr("task")[0]
     print(compare(both, task, episodes=options.episodes, rows=options.rows).markdown(), flush=True)
 
@@ -67,7 +74,7 @@ def speed(rows: int) -> None:
     for name, policy in SHAPES.items():
         env = make_vec_env("TextGen-v0", 1, seed=0, target=text[:32], alphabet=text)
         plain = make("ppo", env, seed=0, device="cpu", policy=policy)
-        sides = {"float32": plain, "int8": quantise(copy.deepcopy(plain))}
+        sides = {"float32": plain, "int8": in_int8(plain)}
         for many in (1, rows):
             found = tokens_per_second(sides, env.get_attr("task")[0], many)
             sizes = [footprint(side)[1] / 2**20 for side in sides.values()]
@@ -86,13 +93,14 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=400, help="written for agreement, and where nothing is exact")
     parser.add_argument("--rows", type=int, default=64, help="written side by side where speed is measured")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--skip-speed", action="store_true", help="leave out the table of speeds")
+    parser.add_argument("--parts", nargs="+", choices=("kept", "speed"), default=["kept", "speed"])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(machine("torch", "transformers"))
-    keep("GPT-2, 4 layers, 128 wide", teacher(GPT2, options.steps), options)
-    keep("ours, 4 layers, 256 wide", teacher(OURS, options.steps, learning_rate=5e-4), options)
-    if not options.skip_speed:
+    if "kept" in options.parts:
+        keep("GPT-2, 4 layers, 128 wide", teacher(GPT2, options.steps), options)
+        keep("ours, 4 layers, 256 wide", teacher(OURS, options.steps, learning_rate=5e-4), options)
+    if "speed" in options.parts:
         speed(options.rows)
 
 
