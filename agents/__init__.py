@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from . import exact
     from .buffers import EpisodeRolloutBuffer
     from .causal_lm import CausalLMDQNPolicy, CausalLMPolicy
+    from .comparing import compare
     from .config import Config
+    from .distilling import distill
     from .exact import evaluate
     from .features import TransformerExtractor
     from .guard import FiniteGuard
     from .initialising import initialise
+    from .int8 import quantise
     from .looking import inspect_completion, inspect_completions
     from .making import make_vec_env
     from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
@@ -45,6 +48,8 @@ _LATER = {
     "SB3VecEnv": ".vec_env",
     "TransformerExtractor": ".features",
     "Config": ".config",
+    "compare": ".comparing",
+    "distill": ".distilling",
     "evaluate": ".exact",
     "import_sb3_zip": ".sb3_zip",
     "initialise": ".initialising",
@@ -54,6 +59,7 @@ _LATER = {
     "load_reward_model": ".reward_model",
     "make_vec_env": ".making",
     "pretrain": ".pretraining",
+    "quantise": ".int8",
     "save": ".runs",
     "save_reward_model": ".reward_folder",
     "train_reward_model": ".reward_training",
@@ -73,6 +79,8 @@ __all__ = [
     "FiniteGuard",
     "SB3VecEnv",
     "TransformerExtractor",
+    "compare",
+    "distill",
     "evaluate",
     "exact",
     "import_sb3_zip",
@@ -85,6 +93,7 @@ __all__ = [
     "make",
     "make_vec_env",
     "pretrain",
+    "quantise",
     "save",
     "save_reward_model",
     "train_reward_model",

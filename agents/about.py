@@ -24,9 +24,15 @@ def about(config: Config, agent: Any) -> dict[str, Any]:
         "env_kwargs": config.env_kwargs,
         "seed": config.seed,
         "steps": getattr(agent, "num_timesteps", 0),
+        **_teacher(config),
         **base_model(agent),
         **environment(env_of(agent)),
     }
+
+
+def _teacher(config: Config) -> dict[str, Any]:
+    """Return which run a policy was distilled from, where it was."""
+    return {} if config.distillation is None else {"distilled_from": config.distillation.get("teacher")}
 
 
 def base_model(agent: Any) -> dict[str, Any]:

@@ -52,16 +52,14 @@ class _CachedBlock:
     """One block over new tokens, with the keys and values of all before them."""
 
     def __init__(self, block: Block, rows: int, slots: int) -> None:
-        up, self.activation, down = block.feed_forward
-        assert isinstance(up, nn.Linear)
-        assert isinstance(down, nn.Linear)
-        self.attention, self.up, self.down = block.attention, up, down
+        self.up, self.activation, self.down = block.feed_forward
+        self.attention = block.attention
         self.norms = block.norm_attention, block.norm_feed_forward
         self.share = block.share
         width, heads = self.attention.output.in_features, self.attention.n_heads
         self.split = 3, heads, width // heads
         self.scale = 1 / math.sqrt(width // heads)
-        self.memory = self.attention.output.weight.new_zeros(2, rows, heads, slots, width // heads)
+        self.memory = self.norms[0].weight.new_zeros(2, rows, heads, slots, width // heads)
         self.keys, self.values = self.memory  # each (n, h, L + 1, d_k)
 
     def step(self, x: Tensor, slot: int) -> Tensor:
@@ -104,9 +102,12 @@ class _CachedBlock:
         return torch.add(x, linear(inner, self.down), alpha=self.share)
 
 
-def linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Return what a layer does, without what a module's call costs: for one token a row, that shows."""
-    return nn.functional.linear(x, layer.weight, layer.bias)
+def linear(x: Tensor, layer: nn.Module) -> Tensor:
+    """Return what a layer does; a plain one without what a module's call costs: for one token a row, that shows."""
+    if type(layer) is nn.Linear:
+        return nn.functional.linear(x, layer.weight, layer.bias)
+    out: Tensor = layer(x)  # in int8
+    return out
 
 
 def normal(x: Tensor, layer: nn.LayerNorm) -> Tensor:

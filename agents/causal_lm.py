@@ -110,9 +110,9 @@ class CausalLMPolicy(PrefixPolicy):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take parameters that `state_dict` returned."""
-        first = {id(parameter): name for name, parameter in self.named_parameters()}
-        named = self.named_parameters(remove_duplicate=False)
-        whole = {name: state_dict[first[id(p)]] for name, p in named if first[id(p)] in state_dict}
+        first = {id(tensor): name for name, tensor in [*self.named_parameters(), *self.named_buffers()]}
+        named = [*self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)]
+        whole = {name: state_dict[first[id(tensor)]] for name, tensor in named if first[id(tensor)] in state_dict}
         return super().load_state_dict({**state_dict, **whole}, strict, assign)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

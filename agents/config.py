@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -48,6 +48,12 @@ class Config(Settings):
     init: Init = Field(None, description="the run that it begins from; none where it begins with random parameters")
     pretraining: dict[str, Any] | None = Field(
         None, description="how the policy was fitted to text before any step, by agents.pretrain; none where it was not"
+    )
+    distillation: dict[str, Any] | None = Field(
+        None, description="of which policy it was distilled before any step, and how; none where it was not"
+    )
+    quantisation: Literal["int8"] | None = Field(
+        None, description="what its linear layers were made of after learning, by agents.quantise; none for floats"
     )
 
     def task(self) -> Task:

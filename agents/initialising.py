@@ -115,6 +115,11 @@ def _read(init: str | Path | Start) -> tuple[Run, Start]:
     run = read_run(Path(asked.folder))
     if not run.learned:
         raise InvalidSetting(f"{asked.folder} holds a run that has learned nothing yet, nothing to begin with.")
+    if run.config.quantisation is not None:
+        raise InvalidSetting(
+            f"{asked.folder} is quantised to {run.config.quantisation}, for inference alone: nothing can be learned on "
+            "from it. Begin with the run that it was made of."
+        )
     found = run.manifest["files"]["policy.safetensors"]
     if asked.sha256 not in (None, found):
         raise InvalidSetting(

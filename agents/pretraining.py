@@ -15,6 +15,7 @@ from torch import Tensor
 from textgym import Task
 from textgym.errors import InvalidSetting, NotFinite
 
+from .int8 import refuse_learning
 from .likelihood import cross_entropy, perplexity, reads_prefixes
 from .sampling import Sampling
 from .settings import Count, Positive, Settings
@@ -81,7 +82,7 @@ def pretrain(
         NotFinite: the loss is not finite; the policy keeps the best parameters before.
     """
     known = PretrainingSettings.read(settings, "pretraining")
-    policy, task = policy_of(agent), _task_of(agent)
+    policy, task = policy_of(agent), require_task(agent)
     corpus = texts if isinstance(texts, Corpus) else encode(given_texts(texts), task)
     learned, held_out = corpus.split(known.held_out, known.seed)
     fit = _Fitting(agent, policy, learned, held_out, known).run(note)
@@ -192,8 +193,10 @@ def policy_of(agent: Any) -> Any:
         InvalidSetting: the agent has none, or one whose distribution is cut.
     """
     policy: Any = getattr(agent, "policy", None)
+    made = getattr(agent, "made", None)
+    if getattr(made, "quantisation", None) is not None:
+        refuse_learning()
     if not reads_prefixes(policy):
-        made = getattr(agent, "made", None)
         raise InvalidSetting(
             f"{made.agent if made else type(agent).__name__} has no policy that evaluates whole texts. Fit "
             'agents.make("ppo", env), "a2c", "reinforce", "rloo" or "grpo"; "dqn" can begin with its transformer: '
@@ -207,7 +210,12 @@ def policy_of(agent: Any) -> Any:
     return policy
 
 
-def _task_of(agent: Any) -> Task:
+def require_task(agent: Any) -> Task:
+    """Return the task that an agent writes.
+
+    Raises:
+        InvalidSetting: its environment is not TextGym's.
+    """
     task = task_of(agent)
     if task is None:
         raise InvalidSetting(

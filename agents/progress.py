@@ -35,11 +35,12 @@ class Epochs:
 
     def note(self, epoch: int, learned: float, held_out: float) -> None:
         """Show an epoch's cross-entropies."""
-        self._show(epoch, f"learned {learned:.3f}, held out {held_out:.3f} nats, perplexity {perplexity(held_out):.2f}")
+        self.show(epoch, f"learned {learned:.3f}, held out {held_out:.3f} nats, perplexity {perplexity(held_out):.2f}")
 
     def losses(self, epoch: int, learned: float, held_out: float) -> None:
         """Show an epoch's losses."""
-        self._show(epoch, f"loss {learned:.4f}, held out {held_out:.4f}")
+        self.show(epoch, f"loss {learned:.4f}, held out {held_out:.4f}")
 
-    def _show(self, epoch: int, said: str) -> None:
-        self._progress.update(self._bar, completed=epoch, description=said)
+    def show(self, done: int, said: str) -> None:
+        """Show how many are done, and what there is to say of the last."""
+        self._progress.update(self._bar, completed=done, description=said)

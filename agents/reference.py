@@ -136,6 +136,8 @@ def _policy_of_run(folder: Path, agent: Any) -> ActorCriticPolicy:
     from .runs import read_run, restore  # it imports what saves a reference
 
     run, env = read_run(folder), agent.get_env()
+    if run.config.quantisation is not None:
+        raise InvalidSetting(f"{folder} is quantised, and only near to itself. Give the run that it was made of.")
     task = env.get_attr("task", 0)[0] if env.has_attr("task") else None
     rows = make_vec_env(task, run.config.n_envs) if isinstance(task, Task) else None  # of one's own: it is seeded
     chance = get_global_chance()

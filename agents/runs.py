@@ -23,6 +23,7 @@ from .config import Config
 from .device import check_device
 from .fitting import check_base, check_env, check_size
 from .folder import holds_run, read_files, read_json, write_files
+from .int8 import quantise
 from .layers import nested
 from .making import make_vec_env
 from .metrics import Row, read_metrics
@@ -31,6 +32,7 @@ from .table import AGENTS, RUNTIME, Made, make
 from .trees import as_array, pack, unpack
 from .vec_env import bridge_of
 
+ORIGINS = ("init", "pretraining", "distillation")  # of a policy, before it learned by rewards
 UNSEEN = 2**22  # tokens in the rows of a run that holds no state of its environment
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -60,7 +62,7 @@ def config_of(agent: Any) -> Config:
         )
     bridge = bridge_of(env)
     origin = None if bridge is None else bridge.origin
-    kwargs = {} if origin is None else {k: v for k, v in origin.kwargs.items() if k != "render_mode"}
+    kwargs = {k: v for k, v in origin.kwargs.items() if k != "render_mode"} if origin else {}
     data = {
         "env": None if origin is None else origin.id,
         "env_kwargs": kwargs,
@@ -69,8 +71,8 @@ def config_of(agent: Any) -> Config:
         "seed": None if made.seed is None else int(made.seed),
         "steps": int(getattr(agent, "_total_timesteps", 0) or getattr(agent, "num_timesteps", 0) or 1),
         "n_envs": getattr(env, "num_envs", 1),
-        "init": None if made.init is None else made.init.model_dump(),
-        "pretraining": made.pretraining,
+        "init": made.init.model_dump() if made.init else None,
+        **{name: getattr(made, name) for name in ("pretraining", "distillation", "quantisation")},
     }
     try:
         plain = json.loads(json.dumps(data, allow_nan=False))
@@ -140,7 +142,7 @@ def save(
     """
     folder, config = Path(folder), config_of(agent)
     check_free(folder, config, overwrite)
-    state = get_state(agent, exact)
+    state = get_state(agent, exact and config.quantisation is None)  # what is quantised cannot go on
     try:
         learned = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
         optimizer, remembered = pack(state.pop("optimizer", None))
@@ -163,7 +165,7 @@ def save(
 
 
 def begin(agent: Any, folder: Path, config: Config) -> None:
-    """Write a run that has not learned anything yet, so that a kill before the first checkpoint loses no settings."""
+    """Write a run that has learned nothing yet, so that a kill before the first checkpoint loses no settings."""
     write_files(folder, {"config.json": _json(config.model_dump())}, about(config, agent))
 
 
@@ -243,8 +245,8 @@ def load(folder: str | Path, env: Any = None, agent: str | None = None, device: 
 
 def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "auto") -> tuple[Any, bool]:
     """Return a run's agent as `load` does, and whether its whole state was there, so that it can go on exactly."""
-    device, continue_env = check_device(device), env is None
     folder, config, manifest, files = run.folder, run.config, run.manifest, run.files
+    device, continue_env = check_device("cpu" if config.quantisation and device == "auto" else device), env is None
     check_agent(folder, config, agent)
     if not run.learned:
         raise InvalidSetting(f"{folder} holds a run that has learned nothing yet. `textgym train --resume` begins it.")
@@ -263,9 +265,11 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
         made = make(config.agent, env, seed=config.seed, device=device, **config.settings)
     check_base(folder, manifest, made)
     with refusing(f"{folder} does not hold this agent's parameters and state"):
+        if config.quantisation is not None:
+            quantise(made)
         set_parameters(made, learned)
-        if config.init is not None or config.pretraining is not None:
-            made.made = replace(made.made, init=config.init, pretraining=config.pretraining)
+        if origins := {name: value for name in ORIGINS if (value := getattr(config, name)) is not None}:
+            made.made = replace(made.made, **origins)
         set_state(made, state, continue_env=continue_env)
     return made, held is not None and continues_exactly(made)
 

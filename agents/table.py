@@ -34,6 +34,8 @@ class Made:
     seed: int | None
     init: Start | None = None  # what `initialise` gave it
     pretraining: dict[str, Any] | None = None  # what `pretrain` did to it
+    distillation: dict[str, Any] | None = None  # of what `distill` made it
+    quantisation: str | None = None  # what `quantise` made of its layers
 
 
 class Agent(Protocol):

@@ -43,11 +43,12 @@ def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
     loose = {name: value for name, value in asked.items() if name not in Config.model_fields}
     settings = merged(nested(fields.pop("settings", {})), nested(loose), nested(overrides))
     config = Config.read({**fields, "settings": settings}, "the run")
-    if config.pretraining is not None:
-        raise InvalidSetting(
-            "this configuration is of a policy that was fitted to text, which no steps in an environment make again. "
-            "Begin from it: --init DIR; or leave `pretraining` out."
-        )
+    for made in ("pretraining", "distillation", "quantisation"):
+        if getattr(config, made) is not None:
+            raise InvalidSetting(
+                f"this configuration is of a policy that came of {made}, which no steps in an environment make again. "
+                f"Begin from it: --init DIR; or leave `{made}` out."
+            )
     maker = load_agent(config.agent)
     config.task()
     if config.init is not None:
@@ -107,10 +108,15 @@ def resume(
     """
     run = read_run(folder)
     config = run.config if steps is None else run.config.model_copy(update={"steps": steps})
-    if config.pretraining is not None and not run.manifest.get("steps"):
+    if config.quantisation is not None:
         raise InvalidSetting(
-            f"{folder} holds a policy that was fitted to text, no run that could go on. Begin a run from it: "
-            f"textgym train ID --init {folder} --out DIR."
+            f"{folder} is quantised to {config.quantisation}, for inference alone. Go on with the run."
+        )
+    fitted = config.pretraining is not None or config.distillation is not None
+    if fitted and not run.manifest.get("steps"):
+        raise InvalidSetting(
+            f"{folder} holds a policy that was fitted to text or to a teacher, no run that could go on. Begin a run "
+            f"from it: textgym train ID --init {folder} --out DIR."
         )
     if run.learned:
         learner, exact = restore(run, agent=agent, device=device)

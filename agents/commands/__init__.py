@@ -14,6 +14,7 @@ from textgym.errors import NotFinite
 
 from .bench import bench
 from .check import check
+from .distill import distill
 from .eval import evaluate
 from .info import info
 from .inspect import inspect_run
@@ -21,6 +22,7 @@ from .list import list_environments
 from .play import play
 from .plot import plot
 from .pretrain import pretrain
+from .quantise import quantise
 from .reproduce import reproduce
 from .reward import reward
 from .train import train
@@ -38,6 +40,8 @@ app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("inspect")(inspect_run)
+app.command("distill")(distill)
+app.command("quantise")(quantise)
 app.command("plot")(plot)
 app.command("check")(check)
 app.command("bench")(bench)

@@ -180,5 +180,8 @@ CONFIGS: dict[str, Damage] = {
     "a start that cannot be shown": partial(configure, init={"folder": "\x1b[2J"}),
     "a start with more": partial(configure, init={"folder": "run", "code": "os.system"}),
     "a fit of another kind": partial(configure, pretraining=[1]),
+    "a teacher of another kind": partial(configure, distillation=[1]),
+    "integers of another size": partial(configure, quantisation="int4"),
+    "floats for integers": partial(configure, quantisation="int8"),
     "no such argument": partial(configure, env_kwargs={"alphabet": "abc", "max_length": 3, "x": 1}),
 }

@@ -87,7 +87,9 @@ def wrong(name: str) -> list[Any]:
         return ["cosine", None, 1]
     if last in ("env_kwargs", "settings", "policy"):
         return [3, "x", [1], None]
-    if last == "pretraining":
+    if last == "quantisation":
+        return ["int4", 8, True]
+    if last in ("pretraining", "distillation"):
         return [3, "x", [1]]
     assert last in ("env", "agent", "init"), f"{name} has no case here"
     return [3, True, ["x"]]
