@@ -44,6 +44,10 @@ class InvalidReward(ValueError):
     """A reward function gave something that is no reward: NaN, infinity, a wrong shape."""
 
 
+class MissingReward(InvalidReward):
+    """A score could not be had: whatever scores failed, hung, or gave what is no score."""
+
+
 class NotFinite(ArithmeticError):
     """Learning met a number that is NaN or infinite; it stopped before anything of it was kept."""
 
