@@ -20,7 +20,7 @@ from agents import AgentPolicy, load, make, make_vec_env, save
 from agents.evaluation import write
 from agents.likelihood import perplexity, perplexity_under, token_log_probabilities
 from agents.text_data import written
-from agents.text_metrics import Measures, chosen, distinct, entropy, length, repetition, self_bleu
+from agents.text_metrics import Measures, chosen, self_bleu
 from textgym import Episodes, load_task
 from textgym.errors import InvalidSetting, InvalidSize, UnknownName
 
