@@ -14,7 +14,6 @@ from textgym.errors import InvalidSetting, Names, unknown
 from .layers import nested
 
 if TYPE_CHECKING:
-
     import numpy as np
     import numpy.typing as npt
 

@@ -89,6 +89,11 @@ class TextGenEnv(Env[IntArray, np.int64]):
         success = {"is_success": bool(metrics["success"])} if "success" in metrics else {}
         return reward, {**info, **success, "metrics": metrics}
 
+    @property
+    def accepts_missing_rewards(self) -> bool:
+        """Whether a score that could not be had is reported, not raised."""
+        return self._missing is not None
+
     def accept_missing_rewards(self, accept: bool = True) -> None:
         """Let steps whose score could not be had pay 0.0 with `info["reward_missing"]`, instead of raising.
 

@@ -66,7 +66,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs: list[np.random.Generator] = []  # one a row; empty before the first reset
-        self._accepts_missing = False
+        self.accepts_missing_rewards = False  # whether a score that could not be had is reported, not raised
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -128,7 +128,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
     def accept_missing_rewards(self, accept: bool = True) -> None:
         """Let steps whose score could not be had pay 0.0 with `info["reward_missing"]`, as in `TextGenEnv`."""
         require_flag(accept=accept)
-        self._accepts_missing = bool(accept)
+        self.accepts_missing_rewards = bool(accept)
 
     def get_state(self) -> dict[str, Any]:
         """Return all that the next steps depend on: arrays and plain data, copies all."""
@@ -171,7 +171,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
     def _write(self, actions: IntArray, going: Rows) -> tuple[FloatArray, dict[str, Any]]:
         """Write one token in the rows that go on; return all rows' rewards and what those report that end now."""
         episodes, n = self.episodes, self.num_envs
-        missing = np.zeros(n, np.bool_) if self._accepts_missing else None
+        missing = np.zeros(n, np.bool_) if self.accepts_missing_rewards else None
         try:
             if going is ...:
                 rewards = self.task.step(episodes, actions, missing=missing)
@@ -202,9 +202,9 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         if missing is not None and missing.any():
             info |= _masked("reward_missing", missing, missing)
         metrics: dict[str, Any] = {}
-        for name, values in self.task.measure(last, rows, self._accepts_missing).items():
+        for name, values in self.task.measure(last, rows, self.accepts_missing_rewards).items():
             has = ended
-            if self._accepts_missing and (lacking := np.isnan(values)).any():
+            if self.accepts_missing_rewards and (lacking := np.isnan(values)).any():
                 values, has = np.where(lacking, 0.0, values), ended.copy()
                 has[rows[lacking]] = False
             if has.any():

@@ -23,6 +23,7 @@ from agents.text_data import written
 from agents.text_metrics import Measures, chosen, self_bleu
 from textgym import Episodes, load_task
 from textgym.errors import InvalidSetting, InvalidSize, UnknownName
+from textgym.texts import distinct, entropy, length, repetition
 
 Textgym = Callable[..., tuple[int, str, str]]
 

@@ -1,4 +1,4 @@
-"""Rewards by name, what they are composed of, and the decorator that makes a batched reward from a function of one row."""
+"""Rewards by name, learned and composed ones, and the decorator that makes a batched one from a function of one row."""
 
 from __future__ import annotations
 

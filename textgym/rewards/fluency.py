@@ -21,8 +21,8 @@ class Fluency(ModelReward):
 
     Tokens are the model's own, of prompt and completion cut apart; its begin token, where it has one, stands before
     them. Where a row wrote the end token, the model's own is one more token to write: an empty text is as fluent as the
-    model finds it to stop there. A text of which nothing can be judged (empty, of a model without an end token) is worth
-    what a uniform choice is, -log(vocabulary); 0.0 would be the best there is.
+    model finds it to stop there. A text of which nothing can be judged (empty, of a model without an end token) is
+    worth what a uniform choice is, -log(vocabulary); 0.0 would be the best there is.
 
     Args:
         model: a causal language model's folder or name, as `AutoModelForCausalLM` loads it.

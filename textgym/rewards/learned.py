@@ -103,7 +103,7 @@ def padded_width(length: int, window: int) -> int:
         [8, 8, 16, 112, 512]
     """
     step = max(NARROWEST, 2 ** (length.bit_length() - 3))
-    return min(window, max(1, -(-length // step)) * step)
+    return int(min(window, max(1, -(-length // step)) * step))
 
 
 @dataclass(frozen=True)

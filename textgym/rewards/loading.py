@@ -1,4 +1,4 @@
-"""Loading a Hugging Face model that judges text: from safetensors alone, nothing of it executed, known by its sha256."""
+"""Loading a Hugging Face model that judges text: safetensors alone, nothing of it executed, known by its sha256."""
 
 from __future__ import annotations
 

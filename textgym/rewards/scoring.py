@@ -101,7 +101,7 @@ class Scored(ABC):
 
     @abstractmethod
     def _scores(self, finished: Episodes) -> Any:
-        """Return the scores of rows that have all ended, `(n,)`. `InvalidReward` and `InvalidSetting` are not caught."""
+        """Return the scores of rows that have all ended, `(n,)`; `InvalidReward` and `InvalidSetting` go through."""
 
     def _all_scores(self, part: Episodes) -> FloatArray:
         """Return scores `(k,)` float64, NaN where there is none and the policy is to drop."""
