@@ -27,8 +27,8 @@ class EpisodeRolloutBuffer(RolloutBuffer):
     written, not with their square. Where an observation does not extend the one before it, a new segment begins; in an
     environment whose observations never do, every step is one, and nothing is gained or lost.
 
-    The size of a minibatch is counted in transitions; it comes as near to `batch_size` as whole segments allow. Episodes
-    whose score could not be had are left out of all minibatches, as if they had not been written.
+    The size of a minibatch is counted in transitions; it comes as near to `batch_size` as whole segments allow.
+    Episodes whose score could not be had are left out of all minibatches, as if they had not been written.
     """
 
     def reset(self) -> None:
