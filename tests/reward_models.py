@@ -62,8 +62,14 @@ def bert(folder: Path, labels: int = 1, seed: int = 0, **config: Any) -> str:
 def gpt2(folder: Path, *, scores: bool, letters: str = LETTERS) -> str:
     """Write a decoder that scores, or a language model."""
     torch.manual_seed(0)
-    ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
-    sizes = {"n_layer": 2, "n_embd": 32, "n_head": 2, "n_positions": WINDOW, "vocab_size": 3 + len(letters)}
+    ids: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    sizes: dict[str, Any] = {
+        "n_layer": 2,
+        "n_embd": 32,
+        "n_head": 2,
+        "n_positions": WINDOW,
+        "vocab_size": 3 + len(letters),
+    }
     config = GPT2Config(**sizes, **ids, num_labels=1)
     return save((GPT2ForSequenceClassification if scores else GPT2LMHeadModel)(config), folder, letters)
 

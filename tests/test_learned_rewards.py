@@ -135,7 +135,8 @@ def test_rows_in_other_processes_score_alike(folder: str) -> None:
         for env in (spawned, single):
             env.reset(seed=0)
         for action in (0, 1, 2, 3, 0):
-            np.testing.assert_allclose(*[env.step(np.full(2, action))[1] for env in (spawned, single)], atol=1e-5)
+            mine, theirs = (env.step(np.full(2, action))[1] for env in (spawned, single))
+            np.testing.assert_allclose(mine, theirs, atol=1e-5)
         spawned.close()
     finally:
         gymnasium.registry.pop("Tests/Spawned-v0")

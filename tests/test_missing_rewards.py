@@ -181,7 +181,7 @@ def test_a_sum_lacks_a_score_where_a_part_does() -> None:
     flaky = ServedReward(Flaky("d", "nan"), on_missing="drop")
     reward = WeightedSum({"score": Part(flaky, 2.0, (-1, 1)), "length": Part(Length(), -0.1)}, clip=(-1, 1.5))
     rows = written(scored(), "aab", "ad", "a")
-    found = reward(rows)
+    found: Any = reward(rows)
     assert found.mask.tolist() == [False, True, False]
     assert np.isnan(found.data[1])
     assert found[[0, 2]].tolist() == pytest.approx([1.5, 1.5])  # 2 - 0.3 and 2 - 0.1, clipped
