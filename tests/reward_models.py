@@ -33,10 +33,10 @@ def tokenizer(letters: str = LETTERS) -> Any:
     """Return one token a character, and begin, end, pad and unknown."""
     vocab = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[END]", *letters])}
     characters = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
-    characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")  # type: ignore[assignment]
+    characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "bos_token": "[END]", "eos_token": "[END]"}
     inputs = ["input_ids", "attention_mask"]
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=characters, model_max_length=WINDOW, model_input_names=inputs, **names
     )
 
@@ -62,7 +62,7 @@ def bert(folder: Path, labels: int = 1, seed: int = 0, **config: Any) -> str:
 def gpt2(folder: Path, *, scores: bool, letters: str = LETTERS) -> str:
     """Write a decoder that scores, or a language model."""
     torch.manual_seed(0)
-    ids: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    ids: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2, "num_labels": 1}
     sizes: dict[str, Any] = {
         "n_layer": 2,
         "n_embd": 32,
@@ -70,7 +70,7 @@ def gpt2(folder: Path, *, scores: bool, letters: str = LETTERS) -> str:
         "n_positions": WINDOW,
         "vocab_size": 3 + len(letters),
     }
-    config = GPT2Config(**sizes, **ids, num_labels=1)
+    config = GPT2Config(**sizes, **ids)
     return save((GPT2ForSequenceClassification if scores else GPT2LMHeadModel)(config), folder, letters)
 
 

@@ -63,6 +63,7 @@ def test_rows_are_padded_to_a_width_of_their_own() -> None:
         widths = [padded_width(length, window) for length in range(window + 1)]
         assert all(length <= width <= window for length, width in enumerate(widths))
         assert widths == sorted(widths)
+    assert [padded_width(length, 512) for length in (1, 8, 9, 100, 511)] == [8, 8, 16, 112, 512]
 
 
 def test_only_finished_rows_are_scored(folder: str) -> None:

@@ -194,6 +194,7 @@ def transitions(episodes: int) -> list[tuple[Any, ...]]:
     obs: Any = env.reset()
     for _ in range(episodes * HORIZON):
         action = rng.integers(4, size=1)
+        new_obs: Any
         new_obs, rewards, dones, infos = env.step(action)
         after = np.array([infos[0]["terminal_observation"]]) if dones[0] else new_obs
         steps.append((obs.copy(), after.copy(), action, rewards, dones, infos))
