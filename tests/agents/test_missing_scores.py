@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents import EpisodeRolloutBuffer, SB3VecEnv, load, make, make_vec_env, save
+from agents.evaluation import evaluate, write
 from agents.group_relative import advantages
 from agents.replay import EpisodeReplayBuffer
 from agents.replay_state import get_replay, set_replay
@@ -292,6 +293,17 @@ def test_sb3_alone_is_refused_what_it_would_take_for_a_reward() -> None:
     env = make_vec_env(task(), 4, seed=0)
     with pytest.raises(MissingReward, match=r"TextGenVectorEnv: reward 'scarce' has no score for \d of 4 rows"):
         PPO("MlpPolicy", env, n_steps=8, batch_size=32, device="cpu").learn(200)
+
+
+def test_evaluation_counts_the_episodes_that_were_scored() -> None:
+    agent = make("q-learning", make_vec_env(task(), 4, seed=0), seed=0)
+    rows, returns = write(agent, task(), 200, deterministic=False)
+    assert 100 < len(rows) < 200
+    assert not (rows.completion[:, -1] == 3).any()
+    assert returns.tolist() == (rows.completion == 0).sum(axis=1).tolist()
+    assert evaluate(agent, task(), 200, deterministic=False).episodes < 200
+    with pytest.raises(MissingReward, match="none of 20 episodes has a score"):
+        write(agent, task(nobody), 20)
 
 
 def test_statistics_know_no_return_of_what_was_not_scored() -> None:
