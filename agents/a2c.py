@@ -7,11 +7,14 @@ from typing import Any
 
 from pydantic import Field
 from stable_baselines3 import A2C
+from stable_baselines3.common.utils import explained_variance
 
+from .buffers import EpisodeRolloutBuffer
 from .collecting import Collecting
 from .deep import discount, on_policy_arguments, step_size
 from .guard import Guarded
 from .kl_control import controlled
+from .missing import counts_nothing
 from .probe import Probe
 from .recipe import Recipe
 from .reinforce import step_along
@@ -35,8 +38,15 @@ class GuardedA2C(Guarded, Collecting, A2C):
 
     def train(self) -> None:
         """Learn from the rollout as SB3's A2C does, and from a divergence that is part of the loss."""
+        if counts_nothing(self.rollout_buffer):
+            return
         if self.kl_control is None or not self.kl_control.in_loss:
-            return super().train()
+            super().train()
+            if isinstance(buffer := self.rollout_buffer, EpisodeRolloutBuffer) and buffer.left_out.any():
+                counts = ~buffer.left_out  # SB3 has recorded it of all
+                explained = explained_variance(buffer.values[counts], buffer.returns[counts])
+                self.logger.record("train/explained_variance", explained)
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         (rollout,) = self.rollout_buffer.get(batch_size=None)

@@ -6,9 +6,13 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
+from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from textgym import Task
+from textgym.errors import InvalidSetting
 
 from .config import Config
 from .state import base_model_of, env_of
@@ -27,6 +31,7 @@ def about(config: Config, agent: Any) -> dict[str, Any]:
         **_teacher(config),
         **base_model(agent),
         **environment(env_of(agent)),
+        **scored_by(env_of(agent)),
     }
 
 
@@ -39,6 +44,24 @@ def base_model(agent: Any) -> dict[str, Any]:
     """Return which pretrained model an agent's policy began as, where it began as one."""
     base = base_model_of(agent)
     return {} if base is None else {"base_model": {"sha256": base.sha256, "revision": base.revision}}
+
+
+def scored_by(env: Any) -> dict[str, Any]:
+    """Return which learned weights an environment's reward and metrics are scores of; nothing where there are none."""
+    task = env.get_attr("task", 0)[0] if hasattr(env, "has_attr") and env.has_attr("task") else None
+    sources = (task.reward, *task.metrics.values()) if isinstance(task, Task) else ()
+    found = [one for source in sources for one in getattr(source, "fingerprints", ())]
+    return {"reward_models": [one for i, one in enumerate(found) if one not in found[:i]]} if found else {}
+
+
+def check_scored_by(folder: Path, manifest: Mapping[str, Any], env: Any) -> None:
+    """Raise `InvalidSetting` where a run's environment, made again, is scored by other weights than the run's was."""
+    now, then = scored_by(env).get("reward_models", []), manifest.get("reward_models", [])
+    if now != then:
+        raise InvalidSetting(
+            f"{folder} was trained on scores of {short(then)}; this environment's are of {short(now)}. Put the reward "
+            "model back, or begin a new run from this one: --init."
+        )
 
 
 def versions() -> dict[str, str | None]:

@@ -28,6 +28,7 @@ class EpisodeRolloutBuffer(RolloutBuffer):
     environment whose observations never do, every step is one, and nothing is gained or lost.
 
     The size of a minibatch is counted in transitions; it comes as near to `batch_size` as whole segments allow.
+    Episodes whose score could not be had are left out of all minibatches, as if they had not been written.
     """
 
     def reset(self) -> None:
@@ -41,6 +42,7 @@ class EpisodeRolloutBuffer(RolloutBuffer):
         self.tokens = np.zeros((2 * self.n_envs, *shape), np.int32)  # (capacity, L); the first `segments` are used
         self.segments = 0
         self.masks: Array | None = None  # (buffer_size, n_envs, ceil(size / 8)) uint8, where actions are masked
+        self.left_out = np.zeros((self.buffer_size, self.n_envs), np.bool_)  # transitions of episodes without a score
         self._stop = np.zeros(self.n_envs, np.int64)  # (n,) the column after each row's newest token
 
     def add(
@@ -84,10 +86,22 @@ class EpisodeRolloutBuffer(RolloutBuffer):
             self.masks[self.pos] = packed(masks)
         super().add(np.zeros((self.n_envs, 0)), action, reward, episode_start, value, log_prob)
 
+    def leave_out(self, rows: Array) -> None:
+        """Leave out the episodes of which the step that was added last was, in these rows, the end."""
+        for row in rows.tolist():
+            begun = np.flatnonzero(self.episode_starts[: self.pos, row])
+            self.left_out[begun[-1] if len(begun) else 0 : self.pos, row] = True
+
+    def counted(self) -> Array:
+        """Return the segments that are not left out, `(s,)`."""
+        counts = np.ones(self.segments, np.bool_)
+        counts[self.segment[self.left_out]] = False
+        return np.flatnonzero(counts)
+
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yield minibatches of whole segments in random order; None for one of all."""
         assert self.full, "a rollout is read when it is full"
-        order = np.random.permutation(self.segments)  # noqa: NPY002 (SB3's buffers draw from it)
+        order = np.random.permutation(self.counted())  # noqa: NPY002 (SB3's buffers draw from it)
         for _, samples in self.minibatches(order, batch_size):
             yield samples
 
@@ -95,25 +109,26 @@ class EpisodeRolloutBuffer(RolloutBuffer):
         """Yield minibatches of whole segments in this order, each behind its transitions' numbers.
 
         Args:
-            order: `(segments,)`, each segment once.
+            order: `(s,)`, each segment that is read once.
             batch_size: as `get` has it.
 
         Returns:
             Numbers `(N,)`, `step * n_envs + row`, and the samples of those transitions.
         """
-        place = np.empty_like(order)
-        place[order] = np.arange(self.segments)  # segment -> its place in the order
+        place = np.full(self.segments, len(order))
+        place[order] = np.arange(len(order))  # segment -> its place in the order; behind all, where it is in none
         places = place[self.segment.reshape(-1)]  # (N,) of each transition
         transitions = np.argsort(places, kind="stable")
-        ends = np.bincount(places, minlength=self.segments).cumsum()  # (S,) transitions up to each place
-        minibatches = 1 if batch_size is None else max(1, round(len(places) / batch_size))
+        ends = np.bincount(places, minlength=len(order))[: len(order)].cumsum()  # (s,) transitions up to each place
+        read = ends[-1] if len(ends) else 0
+        minibatches = 1 if batch_size is None else max(1, round(read / batch_size))
         middles = ends - np.diff(ends, prepend=0) / 2
-        cuts = np.searchsorted(middles, np.arange(1, minibatches) * len(places) / minibatches)
+        cuts = np.searchsorted(middles, np.arange(1, minibatches) * read / minibatches)
         # side by side, so that a minibatch takes fewer operations to pick
         columns = self.values, self.log_probs, self.advantages, self.returns
         numbers = torch.as_tensor(np.stack([column.ravel() for column in columns]))  # (4, N)
         wholes = torch.as_tensor(np.stack([places, self.length.ravel()]))  # (2, N)
-        for first, last in zip([0, *cuts], [*cuts, self.segments]):
+        for first, last in zip([0, *cuts], [*cuts, len(order)]):
             if first < last:
                 chosen = transitions[ends[first - 1] if first else 0 : ends[last - 1]]
                 at = torch.as_tensor(chosen)

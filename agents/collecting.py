@@ -19,6 +19,7 @@ from textgym.arrays import BoolArray
 from .buffers import EpisodeRolloutBuffer
 from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
+from .missing import LeavesMissingOut, missing_rows
 from .policies import PrefixPolicy
 
 
@@ -47,7 +48,7 @@ def act(
     return actions.cpu().numpy(), values, log_probs, masks
 
 
-class Collecting(Controlled, MaskedAgent):
+class Collecting(LeavesMissingOut, Controlled, MaskedAgent):
     """Mixed into an on-policy algorithm of SB3's with a `PrefixPolicy` and an `EpisodeRolloutBuffer`.
 
     A rollout is what SB3's own `collect_rollouts` makes of it, but that actions are drawn within the environment's
@@ -55,13 +56,18 @@ class Collecting(Controlled, MaskedAgent):
     kind of action it is SB3's own.
     """
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether rollouts are made here, by which episodes without a score are left out."""
+        own = isinstance(self.policy, PrefixPolicy) and isinstance(self.rollout_buffer, EpisodeRolloutBuffer)
+        return own and isinstance(self.action_space, spaces.Discrete)
+
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
         """Fill the buffer with `n_rollout_steps` steps of each row; return False where a callback ended it early."""
         policy = self.policy
-        own = isinstance(policy, PrefixPolicy) and isinstance(rollout_buffer, EpisodeRolloutBuffer)
-        if not own or not isinstance(self.action_space, spaces.Discrete):
+        if not self.leaves_out:
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         assert self._last_obs is not None
         assert self._last_episode_starts is not None
@@ -80,15 +86,17 @@ class Collecting(Controlled, MaskedAgent):
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-            ended = np.flatnonzero(dones)
+            ended, unscored = np.flatnonzero(dones), np.zeros(0, np.int64)
             if len(ended):
                 found = [infos[row] for row in ended.tolist()]
                 self._update_info_buffer(found, dones[ended])
                 rewards = self._continued(rewards, new_obs, ended, found)
+                unscored = missing_rows(ended, found)
             obs: Any = self._last_obs
             rollout_buffer.add(
                 obs, actions.reshape(-1, 1), rewards, self._last_episode_starts, values, log_probs, masks
             )
+            rollout_buffer.leave_out(unscored)
             self._last_obs, self._last_episode_starts = new_obs, dones
         with torch.no_grad():
             values = policy.predict_values(torch.as_tensor(new_obs, device=self.device))

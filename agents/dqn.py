@@ -50,6 +50,11 @@ class GuardedDQN(Guarded, MaskedAgent, DQN):
     _mask: Callable[[], Array] | None = None  # the masks of an environment that has some
     _masks: Array | None = None  # (n, size) bool, of the next step
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the memory leaves episodes without a score out."""
+        return isinstance(self.replay_buffer, EpisodeReplayBuffer)
+
     def collect_rollouts(self, env: VecEnv, *args: Any, **kwargs: Any) -> RolloutReturn:
         """Step the environment as SB3 does; where it has masks, they are looked up once a step."""
         self._mask = masks_of(env) if isinstance(self.replay_buffer, EpisodeReplayBuffer) else None

@@ -12,7 +12,7 @@ import numpy as np
 from textgym import Episodes, Task
 from textgym.actions import check_actions
 from textgym.arrays import FloatArray, IntArray
-from textgym.errors import require_positive
+from textgym.errors import MissingReward, require_positive
 from textgym.rendering import ansi, escape
 from textgym.vocabulary import WORDS
 
@@ -21,7 +21,7 @@ from .table import Agent
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of writing some episodes."""
+    """The result of writing some episodes, of which those are counted whose score could be had."""
 
     mean_return: float  # undiscounted
     standard_error: float  # of the mean; 0 for one episode
@@ -57,21 +57,28 @@ def evaluate(
 def write(
     agent: Agent, task: Task, episodes: int = 100, deterministic: bool = True, seed: int = 0
 ) -> tuple[Episodes, FloatArray]:
-    """Let an agent write episodes side by side; return them, and their returns, `(episodes,)`. As `evaluate` has it."""
+    """Let an agent write episodes side by side; return them, and their returns, `(episodes,)`. As `evaluate` has it.
+
+    Episodes whose score could not be had are left out.
+    """
     require_positive(episodes=episodes)
     rng = np.random.default_rng(seed)
     rows = task.blank(episodes)
     rows.begin(..., task.draw([rng] * episodes))
-    return rows, finish(agent, task, rows, deterministic)
+    returns = finish(agent, task, rows, deterministic)
+    known = np.flatnonzero(~np.isnan(returns))
+    if not len(known):
+        raise MissingReward(f"none of {episodes} episodes has a score that could be had: there is nothing to report.")
+    return (rows, returns) if len(known) == episodes else (rows.take(known), returns[known])
 
 
 def summarise(task: Task, rows: Episodes, returns: FloatArray, samples: int = 5) -> Evaluation:
     """Return what finished episodes were worth, with the first of them as samples."""
-    success, episodes = task.measure(rows).get("success"), len(rows)
+    success, episodes = task.measure(rows, accept_missing=True).get("success"), len(rows)
     return Evaluation(
         mean_return=float(returns.mean()),
         standard_error=float(returns.std(ddof=1) / np.sqrt(episodes)) if episodes > 1 else 0.0,
-        success_rate=None if success is None else float(success.mean()),
+        success_rate=None if success is None or np.isnan(success).any() else float(success.mean()),
         episodes=episodes,
         samples=[ansi(rows, row) for row in range(min(samples, episodes))],
     )
@@ -81,7 +88,8 @@ def write_one(agent: Agent, task: Task, rng: np.random.Generator) -> tuple[str, 
     """Let an agent write one episode greedily.
 
     Returns:
-        The prompt as text, and each token written, as a person may read it, with its reward.
+        The prompt as text, and each token written, as a person may read it, with its reward; NaN where it could not be
+        had.
     """
     rows = task.blank(1)
     rows.begin(..., task.draw([rng]))
@@ -103,7 +111,7 @@ def finish(
     deterministic: bool,
     note: Callable[[IntArray, FloatArray], None] = lambda actions, rewards: None,
 ) -> FloatArray:
-    """Write all rows to their ends, tell `note` of each step, and return their returns, `(n,)`."""
+    """Write all rows to their ends, tell `note` of each step, and return their returns, `(n,)`; NaN for no score."""
     returns, state, start = np.zeros(len(rows)), None, np.ones(len(rows), np.bool_)
     masked = task.mask is not None and "action_masks" in inspect.signature(agent.predict).parameters
     # An agent may remember its rows by their place in the batch, so an ended one keeps it, seen as it was before its
@@ -121,7 +129,9 @@ def finish(
         if state is not None and len(rows) > 1:
             return _finish_one_by_one(agent, task, rows, deterministic)
         checked = check_actions(actions, len(shown), task.size)[np.isin(shown, going)]
-        rewards = task.step(part, checked)
+        missing = np.zeros(len(part), np.bool_)
+        rewards = task.step(part, checked, missing=missing)
+        rewards[missing] = np.nan
         note(checked, rewards)
         returns[going] += rewards
         rows.put(going, part)

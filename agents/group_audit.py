@@ -128,7 +128,7 @@ def expected_group_gradient(
     return gradient(policy, surrogate)
 
 
-def _expected_advantages(returns: FloatArray, p: FloatArray, group_size: int, **told: bool) -> FloatArray:
+def _expected_advantages(returns: FloatArray, p: FloatArray, group_size: int, **told: Any) -> FloatArray:
     """Return the expected advantage of a completion with each of some returns `(k,)`, of probabilities `(k,)`."""
     others = np.array([*combinations_with_replacement(range(len(returns)), group_size - 1)])  # (c, g - 1)
     counts = np.stack([(others == i).sum(axis=1) for i in range(len(returns))], axis=1)  # (c, k)

@@ -12,12 +12,13 @@ from stable_baselines3 import A2C
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from textgym.arrays import FloatArray
+from textgym.arrays import BoolArray, FloatArray
 from textgym.errors import InvalidSetting
 
 from .deep import OWN, discount, on_policy_arguments, step_size
 from .groups import GroupCollecting, GroupRolloutBuffer, check_groups
 from .guard import Guarded
+from .missing import counts_nothing
 from .probe import Probe
 from .scaled import reward_scale
 from .settings import Choice, ControlledSettings, Count, NotNegative, Positive
@@ -45,7 +46,13 @@ class GroupSettings(ControlledSettings):
 
 
 def advantages(
-    onward: FloatArray, group_size: int, *, leave_one_out: bool, per_token: bool = False, normalise_std: bool = False
+    onward: FloatArray,
+    group_size: int,
+    *,
+    leave_one_out: bool,
+    per_token: bool = False,
+    normalise_std: bool = False,
+    counted: BoolArray | None = None,
 ) -> FloatArray:
     """Return what completions earned beyond the others of their group, token by token.
 
@@ -68,16 +75,24 @@ def advantages(
         leave_one_out: compare with the others alone.
         per_token: weigh each token by what came from it on.
         normalise_std: divide by the deviation.
+        counted: `(C,)`, which completions there are: the g of a group is how many of it are counted, 0 or at least 2;
+            None for all.
 
     Returns:
-        `(C, T)`; what stands beyond a completion's end means nothing.
+        `(C, T)`; what stands beyond a completion's end, or is not counted, means nothing.
     """
     grouped = onward.reshape(-1, group_size, onward.shape[1])  # (groups, g, T)
+    there = np.ones((len(onward), 1), np.bool_) if counted is None else counted[:, None]
+    there = there.reshape(-1, group_size, 1)
+    size = np.maximum(there.sum(axis=1, keepdims=True), 2)  # (groups, 1, 1)
     earned = grouped if per_token else np.repeat(grouped[:, :, :1], onward.shape[1], axis=2)
-    others = earned.sum(axis=1, keepdims=True) - (earned if leave_one_out else 0.0)
-    found = earned - others / (group_size - 1 if leave_one_out else group_size)
+    others = earned.sum(axis=1, keepdims=True, where=there) - (earned if leave_one_out else 0.0)
+    found = earned - others / (size - 1 if leave_one_out else size)
     if normalise_std:
-        found = found / (grouped[:, :, :1].std(axis=1, ddof=1, keepdims=True) + FEW)
+        first = grouped[:, :, :1]
+        mean = first.sum(axis=1, keepdims=True, where=there) / size
+        squares = ((first - mean) ** 2).sum(axis=1, keepdims=True, where=there)
+        found = found / (np.sqrt(squares / (size - 1)) + FEW)
     shaped: FloatArray = found.reshape(onward.shape)
     return shaped
 
@@ -156,12 +171,16 @@ class GroupRelative(Guarded, GroupCollecting):
     def _weigh(self, buffer: GroupRolloutBuffer) -> None:
         rewards, at = buffer.table(buffer.rewards)
         onward = returns_onward(rewards, self.gamma)
+        counted = ~buffer.alone(self.group_size)
         told = {"leave_one_out": self.leave_one_out, "per_token": self.per_token, "normalise_std": self.normalise_std}
+        buffer.left_out[:, 0] = ~counted[at[0]]
         buffer.returns[:, 0] = onward[at]
-        buffer.advantages[:, 0] = advantages(onward, self.group_size, **told)[at]
+        buffer.advantages[:, 0] = advantages(onward, self.group_size, **told, counted=counted)[at]
 
     def train(self) -> None:
         """Learn from the rollout, `n_epochs` times."""
+        if counts_nothing(self.rollout_buffer):
+            return
         policy, optimizer = self.policy, self.policy.optimizer
         policy.set_training_mode(True)
         self._update_learning_rate(optimizer)

@@ -16,10 +16,14 @@ from .buffers import EpisodeRolloutBuffer
 from .collecting import act
 from .kl_control import Controlled
 from .masked import MaskedAgent, masks_of
+from .missing import LeavesMissingOut, missing_rows
 
 Array = npt.NDArray[Any]
 
-BY_STEP = ("actions", "rewards", "values", "log_probs", "advantages", "returns", "episode_starts", "segment", "length")
+BY_STEP = (
+    *("actions", "rewards", "values", "log_probs", "advantages", "returns", "episode_starts"),
+    *("segment", "length", "left_out"),
+)
 
 
 class GroupRolloutBuffer(EpisodeRolloutBuffer):
@@ -60,6 +64,17 @@ class GroupRolloutBuffer(EpisodeRolloutBuffer):
                 "extend each other, so that they are no completion of one prompt. Use ppo."
             )
 
+    def alone(self, group_size: int) -> Array:
+        """Return the completions that can be compared with no other, `(C,)` bool, of what was kept.
+
+        They are those without a score, and one that is left alone by the others of its group.
+        """
+        lacking = np.zeros(int(self.completion.max()) + 1, np.bool_)
+        lacking[self.completion[self.left_out[:, 0]]] = True
+        groups = lacking.reshape(-1, group_size)
+        alone: Array = (groups | (groups.sum(axis=1, keepdims=True) > group_size - 2)).ravel()
+        return alone
+
     def table(self, values: Array) -> tuple[Array, tuple[Array, Array]]:
         """Return numbers `(N, 1)` of transitions by completion and step.
 
@@ -76,7 +91,7 @@ class GroupRolloutBuffer(EpisodeRolloutBuffer):
         return spread, (self.completion, step)
 
 
-class GroupCollecting(Controlled, MaskedAgent):
+class GroupCollecting(LeavesMissingOut, Controlled, MaskedAgent):
     """Mixed into an on-policy algorithm: its rollouts are groups of completions of one prompt.
 
     At the start of a rollout all rows begin anew, and the `group_size` rows of a group with one seed. An environment's
@@ -91,6 +106,11 @@ class GroupCollecting(Controlled, MaskedAgent):
 
     group_size: int
     episodes: int  # of each row in a rollout
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether episodes without a score are left out: completions are then compared with fewer."""
+        return True
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -118,10 +138,12 @@ class GroupCollecting(Controlled, MaskedAgent):
             if not callback.on_step():
                 return False
             over = np.flatnonzero(dones)
-            self._update_info_buffer([infos[row] for row in over.tolist()], dones[over])
+            found = [infos[row] for row in over.tolist()]
+            self._update_info_buffer(found, dones[over])
             starts = self._last_episode_starts
             assert starts is not None
             rollout_buffer.add(obs, actions.reshape(-1, 1), rewards, starts, values, log_probs, masks)
+            rollout_buffer.leave_out(missing_rows(over, found))
             before.append(ended.copy())
             ended[over] += 1
             next_rows = over[ended[over] < self.episodes]

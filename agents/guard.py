@@ -8,13 +8,13 @@ from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from torch import Tensor, nn
 
 from textgym.errors import NotFinite
 
 from .flat_adam import FlatAdam
+from .missing import LeavesMissingOut
 from .scaled import scaled
 from .vec_env import name_of
 
@@ -116,7 +116,7 @@ def _first_bad(named: Iterable[tuple[str, Tensor]]) -> str | None:
     return next((name for name, tensor in named if not tensor.isfinite().all()), None)
 
 
-class Guarded(BaseAlgorithm):
+class Guarded(LeavesMissingOut):
     """Mixed into an SB3 algorithm: learning has a `FiniteGuard`, and environments set later keep the reward's scale."""
 
     made: Any = None  # how, where `agents.make` made it

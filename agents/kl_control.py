@@ -85,15 +85,15 @@ class KLControl:
             self.coefficient *= 1 + self.gain * error
         found = np.zeros(buffer.rewards.size, np.float32)
         chunk = at_once(CHUNK, int(agent.action_space.n))
-        for numbers, batch in buffer.minibatches(np.arange(buffer.segments), chunk):
+        for numbers, batch in buffer.minibatches(buffer.counted(), chunk):
             with torch.no_grad():
                 kl = self.evaluated(agent.policy, batch.observations, batch.actions[:, 0])[3]
             found[numbers] = kl.cpu().numpy()
         if not self.in_loss:
             buffer.rewards -= self.coefficient * agent.reward_scale * found.reshape(buffer.rewards.shape)
-        begun = float(buffer.episode_starts.sum())
+        begun = float(buffer.episode_starts[~buffer.left_out].sum())
         self.measured = float(found.sum()) / begun if begun else None
-        agent.logger.record("train/kl", float(found.mean()))
+        agent.logger.record("train/kl", float(found.sum()) / max(1, int((~buffer.left_out).sum())))
         agent.logger.record("train/kl_coefficient", self.coefficient)
         if self.measured is not None:
             agent.logger.record("rollout/kl", self.measured)

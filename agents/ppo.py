@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from pydantic import Field
@@ -20,6 +21,7 @@ from .deep import discount, on_policy_arguments, step_size
 from .flat_adam import FlatAdam
 from .guard import Guarded
 from .kl_control import controlled
+from .missing import counts_nothing
 from .probe import Probe
 from .recipe import Recipe
 from .scaled import reward_scale
@@ -45,6 +47,8 @@ class GuardedPPO(Guarded, Collecting, PPO):
 
     def train(self) -> None:
         """Learn from the rollout as SB3's PPO does, with fewer small operations: on few rows they are what it costs."""
+        if counts_nothing(self.rollout_buffer):
+            return
         policy, optimizer = self.policy, self.policy.optimizer
         plain = isinstance(optimizer, FlatAdam) and isinstance(self.action_space, spaces.Discrete)
         if not plain or self.clip_range_vf is not None:
@@ -104,7 +108,8 @@ class GuardedPPO(Guarded, Collecting, PPO):
         record("train/approx_kl", parts[seen:, 3].mean().item())
         record("train/clip_fraction", means[4])
         record("train/loss", parts[-1, 5].item())
-        record("train/explained_variance", explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
+        counts = ~getattr(buffer, "left_out", np.zeros_like(buffer.values, np.bool_))
+        record("train/explained_variance", explained_variance(buffer.values[counts], buffer.returns[counts]))
         record("train/n_updates", self._n_updates, exclude="tensorboard")
         record("train/clip_range", clip_range)
 

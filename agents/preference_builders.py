@@ -226,12 +226,12 @@ def _two_each(policy: Any, task: Task, pairs: int, rng: np.random.Generator) -> 
 
 
 def _judged(rows: Episodes, returns: FloatArray, first: int, flip: bool, margins: bool) -> Preference | None:
-    """Return two neighbours as a pair; None where they are the same text, or earn the same."""
+    """Return two neighbours as a pair; None where they are the same text, earn the same, or one lacks a score."""
     decode, apart = rows.vocabulary.decode, float(abs(returns[first] - returns[first + 1]))
     prompt, *texts = decode(rows.prompt[first]), rows.text(first), rows.text(first + 1)
     if rows.vocabulary.codec is WORDS and prompt:  # a blank parts words, also these
         texts = [f" {text}" if text else "" for text in texts]
-    if apart == 0 or texts[0] == texts[1] or not all(prompt + text for text in texts):
+    if not apart > 0 or texts[0] == texts[1] or not all(prompt + text for text in texts):
         return None
     if (returns[first] < returns[first + 1]) != flip:
         texts.reverse()

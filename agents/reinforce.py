@@ -15,6 +15,7 @@ from .collecting import Collecting
 from .deep import OWN, discount, on_policy_arguments, step_size
 from .guard import Guarded
 from .kl_control import controlled
+from .missing import counts_nothing
 from .probe import Probe
 from .recipe import Recipe
 from .scaled import reward_scale
@@ -54,6 +55,8 @@ class Reinforce(Guarded, Collecting):
 
     def train(self) -> None:
         """Make one step along the gradient of the rollout's log-probabilities, weighted by returns."""
+        if counts_nothing(self.rollout_buffer):
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         (rollout,) = self.rollout_buffer.get(batch_size=None)

@@ -12,9 +12,10 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, MissingReward
 
 from .categorical import packed, unpacked
+from .missing import missing_rows
 from .prefixes import Prefixes, extends, lengths, require_tokens
 
 Array = npt.NDArray[Any]
@@ -27,7 +28,7 @@ class EpisodeReplayBuffer(ReplayBuffer):
     Segments are drawn uniformly, each with all its steps, so that each transition is equally likely; as many as have
     `batch_size` transitions on average. All observations of an episode are prefixes of one row, which is kept once. A
     new segment begins where an observation does not extend the one before it; in an environment whose observations
-    never do, every step is one.
+    never do, every step is one. Episodes whose score could not be had are never drawn.
 
     Args:
         buffer_size: the transitions remembered, of all rows together.
@@ -74,6 +75,7 @@ class EpisodeReplayBuffer(ReplayBuffer):
         self.last = np.zeros_like(self.tokens)  # the observation after a segment, where it does not extend the row
         self.grown = np.ones(capacity, np.bool_)  # whether it does
         self.steps = np.zeros(capacity, np.int64)  # transitions remembered of each segment
+        self.left_out = np.zeros(capacity, np.bool_)  # segments of episodes without a score
         self.open = np.full(self.n_envs, NONE, np.int64)  # the segment that each row's next step belongs to
         self._free = list(range(capacity))
 
@@ -113,6 +115,8 @@ class EpisodeReplayBuffer(ReplayBuffer):
         self.open = np.where(grows & ~np.asarray(done, np.bool_), rows, NONE)
         nothing = np.zeros((self.n_envs, 0))
         super().add(nothing, nothing, action, reward, done, infos)
+        for row in missing_rows(np.arange(self.n_envs), infos).tolist():
+            self._leave_out(row)
 
     def restrict(self, next_masks: Array) -> None:
         """Say which actions may be taken after the step that was added last, `(n, size)` bool; all, if never called."""
@@ -129,8 +133,12 @@ class EpisodeReplayBuffer(ReplayBuffer):
         first = np.flatnonzero(self.begins)  # in the order of the memory, whatever rows of tokens they have
         if not len(first):
             raise InvalidSetting("nothing is remembered yet: there is nothing to learn from.")
+        first = first[~self.left_out[self.segment.flat[first]]]
+        if not len(first):
+            raise MissingReward("no episode that is remembered has a score: see why scores are missing.")
+        transitions = self.steps[self.segment.flat[first]].sum()
         # rounded up or down by chance, so that there are `batch_size` transitions on average
-        many = max(1, int(batch_size * len(first) / (self.size() * self.n_envs) + np.random.rand()))  # noqa: NPY002
+        many = max(1, int(batch_size * len(first) / transitions + np.random.rand()))  # noqa: NPY002
         chosen = first[np.random.randint(len(first), size=many)]  # noqa: NPY002 (SB3's buffers draw from it)
         segments = self.segment.flat[chosen]
         steps = self.steps[segments]
@@ -165,6 +173,12 @@ class EpisodeReplayBuffer(ReplayBuffer):
 
         return Prefixes(tensor(tokens), tensor(segment), tensor(length), masks)
 
+    def _leave_out(self, row: int) -> None:
+        """Leave out the episode that a row's step, which was added last, has ended."""
+        back = (self.pos - 1 - np.arange(self.size())) % self.buffer_size  # the newest step first
+        earlier = np.flatnonzero(self.dones[back[1:], row])
+        self.left_out[self.segment[back[: earlier[0] + 1 if len(earlier) else None], row]] = True
+
     def _forget(self) -> None:
         """Forget the step that is overwritten next: the first of its segments, which begin one step later now."""
         old = self.segment[self.pos]
@@ -179,16 +193,17 @@ class EpisodeReplayBuffer(ReplayBuffer):
         """Return segments that hold nothing."""
         while len(self._free) < many:
             capacity = len(self.tokens)
-            for name in ("tokens", "last", "grown", "steps"):
+            for name in ("tokens", "last", "grown", "steps", "left_out"):
                 array = getattr(self, name)
                 setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
             self._free += range(capacity, 2 * capacity)
         kept = len(self._free) - many
         taken = self._free[kept:]
         del self._free[kept:]
+        self.left_out[taken] = False
         return taken
 
-    def fill(self, begins: Array, segment: Array, tokens: Array, grown: Array, last: Array) -> None:
+    def fill(self, begins: Array, segment: Array, tokens: Array, grown: Array, last: Array, left_out: Array) -> None:
         """Hold other segments: those of the first k steps, `(k, n)`, numbered from 0 to s - 1.
 
         Args:
@@ -197,6 +212,7 @@ class EpisodeReplayBuffer(ReplayBuffer):
             tokens: `(s, L)`.
             grown: `(s,)` bool.
             last: `(s', L)` of those that are not grown.
+            left_out: `(s,)` bool.
         """
         self.begins[:], self.segment[:] = False, NONE
         self.begins[: len(begins)], self.segment[: len(segment)] = begins, segment
@@ -204,6 +220,7 @@ class EpisodeReplayBuffer(ReplayBuffer):
         self._new(max(0, len(tokens) - len(self.tokens)))
         used = len(tokens)
         self.tokens[:used], self.grown[:used], self.steps[:] = tokens, grown, 0
+        self.left_out[:], self.left_out[:used] = False, left_out
         self.last[np.flatnonzero(~grown)] = last
         self.steps[:used] = np.bincount(segment.ravel(), minlength=used)
         self._free = list(range(used, len(self.tokens)))

@@ -36,6 +36,7 @@ def get_replay(buffer: ReplayBuffer) -> dict[str, Any]:
         "next_masks": None if buffer.next_masks is None else buffer.next_masks[:k].copy(),
         "tokens": buffer.tokens[segments],
         "grown": grown,
+        "left_out": buffer.left_out[segments],
         "last": buffer.last[segments[~grown]],
         "open": buffer.open != NONE,
     }
@@ -85,6 +86,8 @@ def _set_segments(buffer: EpisodeReplayBuffer, state: Mapping[str, Any], k: int,
     tokens = array_like(state, "tokens", (many, width), np.int32, low, high)
     grown = array_like(state, "grown", (many,), np.bool_, False, True)
     last = array_like(state, "last", (int(np.count_nonzero(~grown)), width), np.int32, low, high)
+    nobody = {"left_out": np.zeros(many, np.bool_)}  # of a run from before scores could be missing
+    left_out = array_like({**nobody, **state}, "left_out", (many,), np.bool_, False, True)
     is_open = array_like(state, "open", (n,), np.bool_, False, True)
     masks, size = state["next_masks"], int(buffer.action_space.n)  # type: ignore[attr-defined]
     if masks is not None:
@@ -97,7 +100,7 @@ def _set_segments(buffer: EpisodeReplayBuffer, state: Mapping[str, Any], k: int,
     after[~grown] = np.maximum(after[~grown], lengths(last, buffer.observation_space)[0])
     if (segment == NONE).any() or (length > have[segment]).any() or (next_length > after[segment]).any():
         raise InvalidSetting("the replay buffer's rows of tokens do not fit its steps.")
-    buffer.fill(begins, segment, tokens, grown, last)
+    buffer.fill(begins, segment, tokens, grown, last, left_out)
     buffer.length[:k], buffer.next_length[:k] = length, next_length
     buffer.next_masks = None
     if masks is not None:

@@ -18,7 +18,7 @@ from safetensors.numpy import save as to_bytes
 
 from textgym.errors import InvalidSetting, NotFinite, UnknownName
 
-from .about import about
+from .about import about, check_scored_by
 from .config import Config
 from .device import check_device
 from .fitting import check_base, check_env, check_size
@@ -259,6 +259,7 @@ def restore(run: Run, env: Any = None, agent: str | None = None, device: str = "
         held = arrays["state"] if state["exact"] is True else None
     if env is None:
         env = _make_env(folder, config, held)
+        check_scored_by(folder, manifest, env)
     check_env(folder, config, manifest, env)
     check_size(folder, config, env, learned)
     with refusing(f"{folder} asks for an agent that cannot be made", keep=UnknownName):

@@ -39,8 +39,9 @@ class SB3VecEnv(VecEnv):
     """A `gymnasium.vector.VectorEnv` in same-step mode as an SB3 `VecEnv`.
 
     Rewards are float32. An ended row's info has `terminal_observation`, `TimeLimit.truncated`, `episode`
-    (`r`, `l`, `t`, as `Monitor` gives them) and what the environment reported at the end. The infos of rows that go
-    on are one shared, read-only, empty dictionary, unless the environment reports something at every step.
+    (`r`, `l`, `t`, as `Monitor` gives them) and what the environment reported at the end; with `reward_missing`, it has
+    no `episode`. The infos of rows that go on are one shared, read-only, empty dictionary, unless the environment
+    reports something at every step.
 
     Args:
         env: the vector environment. It must be made with `autoreset_mode="SameStep"`.
@@ -191,7 +192,12 @@ class SB3VecEnv(VecEnv):
             }
             for total, length, last, cut in ended
         ]
-        return rows_of(info.get("final_info", {}), rows, found)
+        final = rows_of(info.get("final_info", {}), rows, found)
+        if "reward_missing" in info.get("final_info", {}):
+            for one in final:
+                if "reward_missing" in one:  # nobody knows its return
+                    del one["episode"]
+        return final
 
     def _own(self, observations: Any) -> Any:
         return observations if self._owned else deepcopy(observations)

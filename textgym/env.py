@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from textgym.actions import check_action
 from textgym.arrays import BoolArray, IntArray
 from textgym.chance import chance_state, restored_chance
-from textgym.errors import InvalidReward
+from textgym.errors import InvalidReward, require_flag
 from textgym.registration import TaskFactory, build_task
 from textgym.rendering import METADATA, check_render_mode, render
 from textgym.space import TokenBox
@@ -37,6 +37,7 @@ class TextGenEnv(Env[IntArray, np.int64]):
         InvalidAction: (from `step`) what is no integer in `[0, size)`. Nothing changes then.
         ResetNeeded: (from `step`) the episode has ended, or none has begun.
         InvalidReward: (from `step`) the task's reward is not finite. Nothing changes then.
+        MissingReward: (from `step`) a score could not be had, and nobody said that this is accepted. Likewise.
     """
 
     metadata = METADATA
@@ -48,6 +49,7 @@ class TextGenEnv(Env[IntArray, np.int64]):
         self.observation_space: spaces.Space[Any] = observation_space(self.task)
         self.action_space = spaces.Discrete(self.task.size)
         self._action = np.zeros(1, np.int64)
+        self._missing: BoolArray | None = None  # (1,) whether the step's score could not be had; None: that raises
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -72,16 +74,33 @@ class TextGenEnv(Env[IntArray, np.int64]):
 
     def _write(self) -> tuple[float, dict[str, Any]]:
         """Write the token; return its reward and, at the end, what the task reports."""
-        reward = self.task.step(self.episodes, self._action).item()
-        if not self.task.metrics or not self.episodes.finished.item():
+        reward = self.task.step(self.episodes, self._action, missing=self._missing).item()
+        if not self.episodes.finished.item():
             return reward, {}
+        info: dict[str, Any] = {"reward_missing": True} if self._missing is not None and self._missing.item() else {}
+        if not self.task.metrics:
+            return reward, info
         try:
-            metrics = {name: values.item() for name, values in self.task.measure(self.episodes).items()}
+            measured = self.task.measure(self.episodes, accept_missing=self._missing is not None)
         except BaseException:
             self.episodes.erase()
             raise
+        metrics = {name: values.item() for name, values in measured.items() if not np.isnan(values.item())}
         success = {"is_success": bool(metrics["success"])} if "success" in metrics else {}
-        return reward, {**success, "metrics": metrics}
+        return reward, {**info, **success, "metrics": metrics}
+
+    @property
+    def accepts_missing_rewards(self) -> bool:
+        """Whether a score that could not be had is reported, not raised."""
+        return self._missing is not None
+
+    def accept_missing_rewards(self, accept: bool = True) -> None:
+        """Let steps whose score could not be had pay 0.0 with `info["reward_missing"]`, instead of raising.
+
+        Whoever calls it leaves those episodes out: 0.0 is no score. TextGym's agents do both while they learn.
+        """
+        require_flag(accept=accept)
+        self._missing = np.zeros(1, np.bool_) if accept else None
 
     def action_masks(self) -> BoolArray:
         """Return the actions worth taking now, `(size,)` bool, as sb3-contrib's `MaskablePPO` asks for them."""
@@ -122,4 +141,4 @@ def observation_space(task: Task) -> TokenBox:
 
 def named(error: InvalidReward, env: Env[Any, Any] | VectorEnv[Any, Any, Any]) -> InvalidReward:
     """Return the error with the environment's id before its message."""
-    return InvalidReward(f"{env.spec.id if env.spec else type(env).__name__}: {error}")
+    return type(error)(f"{env.spec.id if env.spec else type(env).__name__}: {error}")

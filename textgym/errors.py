@@ -40,8 +40,16 @@ class InvalidSetting(ValueError):
     """Arguments that contradict each other or the task."""
 
 
+class InvalidModel(InvalidSetting):
+    """A folder or name that holds no model that fits: its files, its outputs, its tokenizer."""
+
+
 class InvalidReward(ValueError):
     """A reward function gave something that is no reward: NaN, infinity, a wrong shape."""
+
+
+class MissingReward(InvalidReward):
+    """A score could not be had: whatever scores failed, hung, or gave what is no score."""
 
 
 class NotFinite(ArithmeticError):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from textgym.arrays import Array, BoolArray, FloatArray, IntArray
 from textgym.ends import Predicate, wrote_eos
 from textgym.episodes import Episodes, Prompt, Rows
-from textgym.errors import MOST_TOKENS, InvalidReward, InvalidSetting, InvalidSize, require_tokens
+from textgym.errors import MOST_TOKENS, InvalidReward, InvalidSetting, InvalidSize, MissingReward, require_tokens
 from textgym.vocabulary import Vocabulary
 
 
@@ -37,7 +37,10 @@ class PromptGenerator(Protocol):
 
 
 Reward: TypeAlias = Callable[[Episodes], Array]
-"""Episodes in, `(n,)` numbers out; called right after `write`, with `finished` already true for rows that ended."""
+"""Episodes in, `(n,)` numbers out; called right after `write`, with `finished` already true for rows that ended.
+
+A reward whose scores may be missing returns a `numpy.ma.MaskedArray`, masked where a finished row's score could not be
+had. Arithmetic keeps the mask, so that what is composed of such scores is missing where one of them is."""
 
 StateKey: TypeAlias = Callable[[Episodes], IntArray]
 """Episodes in, `(n,)` int64 out. Rows of one prompt and one length whose keys are equal agree on all that is to come:
@@ -125,13 +128,18 @@ class Task:
         """Return n rows that have not begun."""
         return Episodes.blank(self.vocabulary, n, self.max_prompt, self.horizon, self.prompts.max_target)
 
-    def step(self, episodes: Episodes, actions: IntArray, rows: Rows = ...) -> FloatArray:
+    def step(
+        self, episodes: Episodes, actions: IntArray, rows: Rows = ..., missing: BoolArray | None = None
+    ) -> FloatArray:
         """Write one token in each of the rows, end what ends, and score: the only code that applies a rule.
 
         Args:
             episodes: changed in place; the rows must not have finished.
             actions: token ids in `[0, size)`, one for each of the rows. Not checked here.
             rows: which rows; their order is the order of `actions` and of the result.
+            missing: `(len(rows),)`, is set to which of them have ended without a score that could be had; they earn
+                0.0. None to raise `MissingReward` instead: 0.0 is no score, and who accepts it must leave such
+                episodes out.
 
         Returns:
             Rewards, `(len(rows),)` float64, in an array of their own.
@@ -139,34 +147,51 @@ class Task:
         Raises:
             InvalidReward: the reward is not finite or has the wrong shape. Nothing has changed then; nor has it
                 where the reward function itself raises.
+            MissingReward: a score could not be had. Nothing has changed then.
         """
         if rows is not ...:
             part = episodes.take(rows)
-            rewards = self._step(part, actions, rows)
+            rewards = self._step(part, actions, rows, missing)
             episodes.put(rows, part)
             return rewards
-        return self._step(episodes, actions, range(len(episodes.tokens)))
+        return self._step(episodes, actions, range(len(episodes.tokens)), missing)
 
-    def _step(self, episodes: Episodes, actions: IntArray, names: Sequence[int] | IntArray) -> FloatArray:
+    def _step(
+        self, episodes: Episodes, actions: IntArray, names: Sequence[int] | IntArray, missing: BoolArray | None
+    ) -> FloatArray:
         episodes.write(actions)
         try:
             if self._only_full_ones_end:
                 episodes.finished[:] = episodes.full
             else:
                 np.logical_or(self.ends(episodes), episodes.full, out=episodes.finished)
-            return _checked(self.reward(episodes), self.reward, episodes, names)
+            return _checked(self.reward(episodes), self.reward, episodes, names, missing)
         except BaseException:
             episodes.erase()
             raise
 
-    def measure(self, episodes: Episodes, names: Sequence[int] | IntArray | None = None) -> dict[str, FloatArray]:
+    def measure(
+        self, episodes: Episodes, names: Sequence[int] | IntArray | None = None, accept_missing: bool = False
+    ) -> dict[str, FloatArray]:
         """Return every metric of rows that have all ended, `(n,)` float64 each; errors call them by `names`, `(n,)`.
+
+        Args:
+            episodes: the rows.
+            names: what errors call them; None for their numbers.
+            accept_missing: NaN stands where a score could not be had; else that raises.
 
         Raises:
             InvalidReward: a metric is not finite or has the wrong shape.
+            MissingReward: a score could not be had.
         """
         names = range(len(episodes)) if names is None else names
-        return {name: _checked(metric(episodes), metric, episodes, names) for name, metric in self.metrics.items()}
+        found = {}
+        for name, metric in self.metrics.items():
+            missing = np.zeros(len(episodes), np.bool_) if accept_missing else None
+            found[name] = _checked(metric(episodes), metric, episodes, names, missing)
+            if missing is not None:
+                found[name][missing] = np.nan
+        return found
 
     def action_mask(self, episodes: Episodes) -> BoolArray:
         """Return the actions worth taking, `(n, size)` bool; all of them where the task has no mask."""
@@ -191,9 +216,19 @@ def _name(source: Reward) -> str:
     return getattr(source, "__name__", None) or type(source).__name__
 
 
-def _checked(values: Array, source: Reward, episodes: Episodes, names: Sequence[int] | IntArray) -> FloatArray:
+def _checked(
+    values: Array,
+    source: Reward,
+    episodes: Episodes,
+    names: Sequence[int] | IntArray,
+    missing: BoolArray | None = None,
+) -> FloatArray:
     """Return rewards as `(n,)` float64 in an array of their own, or raise `InvalidReward`, calling rows by `names`."""
     n = len(episodes.tokens)
+    if missing is not None:
+        missing[:] = False
+    if isinstance(values, np.ma.MaskedArray):
+        values = _known(values, source, episodes, names, missing)
     try:
         given = np.asarray(values)
     except ValueError as error:
@@ -216,3 +251,33 @@ def _checked(values: Array, source: Reward, episodes: Episodes, names: Sequence[
             f"{episodes.text(row)!r}. A reward must be finite: one that is not would destroy an agent silently."
         )
     return rewards
+
+
+def _known(
+    values: np.ma.MaskedArray[Any, Any],
+    source: Reward,
+    episodes: Episodes,
+    names: Sequence[int] | IntArray,
+    missing: BoolArray | None,
+) -> Array:
+    """Return values with 0.0 where they are masked, and say in `missing` where that is, or raise where it is None."""
+    lacking = np.ma.getmaskarray(values)
+    if lacking.shape == (len(episodes.tokens),) and lacking.any():
+        rows = np.flatnonzero(lacking)
+        row = int(rows[0])
+        if not episodes.finished[rows].all():
+            raise InvalidReward(
+                f"reward {_name(source)!r} has no score for row {names[int(rows[~episodes.finished[rows]][0])]}, which "
+                "has not ended: only a finished row's score may be missing, for it is the whole episode that is left "
+                "out. Pay 0.0 until the end."
+            )
+        if missing is None:
+            raise MissingReward(
+                f"reward {_name(source)!r} has no score for {len(rows)} of {len(lacking)} rows; row {names[row]} wrote "
+                f"{episodes.text(row)!r}. Nothing is paid for what was not scored. TextGym's agents (agents.make('ppo',"
+                " env), ...) leave such episodes out while they learn; elsewhere use on_missing='raise' or 'retry', or "
+                "call env.accept_missing_rewards() and leave out each episode whose info has 'reward_missing'."
+            )
+        missing[:] = lacking
+    filled: Array = values.filled(0.0)
+    return filled

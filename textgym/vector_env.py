@@ -18,7 +18,7 @@ from textgym.arrays import Array, BoolArray, FloatArray, IntArray
 from textgym.chance import chance_state, restored_chance
 from textgym.env import named, observation_space
 from textgym.episodes import Rows
-from textgym.errors import InvalidReward, InvalidSetting, require_positive
+from textgym.errors import InvalidReward, InvalidSetting, require_flag, require_positive
 from textgym.registration import TaskFactory, build_task
 from textgym.rendering import METADATA, check_render_mode, render
 from textgym.task import Task
@@ -43,6 +43,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         InvalidPrompt: (from `reset` and `step`) the prompt generator gave what does not fit.
         ResetNeeded: (from `step`) nothing has begun, or, with auto-reset disabled, a row has ended.
         InvalidReward: (from `step`) the task's reward is not finite. No row changes then.
+        MissingReward: (from `step`) a score could not be had, and nobody said that this is accepted. Likewise.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs: list[np.random.Generator] = []  # one a row; empty before the first reset
+        self.accepts_missing_rewards = False  # whether a score that could not be had is reported, not raised
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -123,6 +125,11 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         """Return the actions worth taking now, `(n, size)` bool."""
         return self.task.action_mask(self.episodes)
 
+    def accept_missing_rewards(self, accept: bool = True) -> None:
+        """Let steps whose score could not be had pay 0.0 with `info["reward_missing"]`, as in `TextGenEnv`."""
+        require_flag(accept=accept)
+        self.accepts_missing_rewards = bool(accept)
+
     def get_state(self) -> dict[str, Any]:
         """Return all that the next steps depend on: arrays and plain data, copies all."""
         return {"episodes": self.episodes.get_state(), "chance": [chance_state(rng) for rng in self._rngs]}
@@ -164,36 +171,48 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
     def _write(self, actions: IntArray, going: Rows) -> tuple[FloatArray, dict[str, Any]]:
         """Write one token in the rows that go on; return all rows' rewards and what those report that end now."""
         episodes, n = self.episodes, self.num_envs
+        missing = np.zeros(n, np.bool_) if self.accepts_missing_rewards else None
         try:
             if going is ...:
-                rewards = self.task.step(episodes, actions)
+                rewards = self.task.step(episodes, actions, missing=missing)
                 ended = episodes.finished
             else:
                 rewards = np.zeros(n)
-                rewards[going] = self.task.step(episodes, actions[going], going) if going.size else 0.0
+                part = None if missing is None else missing[going]
+                rewards[going] = self.task.step(episodes, actions[going], going, part) if going.size else 0.0
+                if missing is not None and part is not None:
+                    missing[going] = part
                 ended = np.zeros(n, np.bool_)
                 ended[going] = episodes.finished[going]
             if not np.count_nonzero(ended):
                 return rewards, {}
             try:
-                return rewards, self._report(ended.copy())
+                return rewards, self._report(ended.copy(), missing)
             except BaseException:
                 episodes.erase(going)
                 raise
         except InvalidReward as error:
             raise named(error, self) from error
 
-    def _report(self, ended: BoolArray) -> dict[str, Any]:
+    def _report(self, ended: BoolArray, missing: BoolArray | None) -> dict[str, Any]:
         """Return the info of a step in which rows end, laid out as `SyncVectorEnv` does."""
         rows = ended.nonzero()[0]
         last = self.episodes if len(rows) == self.num_envs else self.episodes.take(rows)
-        metrics = {name: self._spread(values, rows) for name, values in self.task.measure(last, rows).items()}
         info: dict[str, Any] = {}
+        if missing is not None and missing.any():
+            info |= _masked("reward_missing", missing, missing)
+        metrics: dict[str, Any] = {}
+        for name, values in self.task.measure(last, rows, self.accepts_missing_rewards).items():
+            has = ended
+            if self.accepts_missing_rewards and (lacking := np.isnan(values)).any():
+                values, has = np.where(lacking, 0.0, values), ended.copy()
+                has[rows[lacking]] = False
+            if has.any():
+                metrics |= _masked(name, self._spread(values, rows), has)
         if "success" in metrics:
-            info |= _masked("is_success", metrics["success"].astype(np.bool_), ended)
-        if metrics:
-            parts = [_masked(name, values, ended) for name, values in metrics.items()]
-            info |= _masked("metrics", {key: value for part in parts for key, value in part.items()}, ended)
+            info |= _masked("is_success", metrics["success"].astype(np.bool_), metrics["_success"])
+        if self.task.metrics:
+            info |= _masked("metrics", metrics, ended)
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return info
         observations = np.fromiter(last.tokens.copy(), dtype=object)

@@ -29,6 +29,7 @@ class ActorCritic(SoftmaxPolicy):
         settings, values = self.settings, self._table["values"]
         worth = np.where(step.terminated, 0.0, values[step.after])
         delta = step.rewards + settings.gamma * worth - values[step.states]  # (n,)
+        delta = np.where(step.counted, delta, 0.0)  # nothing is learned from a reward that nobody knows
         self._reinforce(step.states, step.actions, step.allowed, settings.alpha * self._discount * delta)
         for state, goal in zip(step.states, delta + values[step.states]):  # one by one: rows may share a state
             values[state] += settings.value_alpha * (goal - values[state])

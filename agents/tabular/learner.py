@@ -20,6 +20,7 @@ from textgym.errors import InvalidSetting, require_positive
 
 from ..checks import array_like, count, statistics
 from ..masked import masks_of, one_hot, uniform
+from ..missing import MISSING, accepting_missing
 from ..settings import Count, Positive, Settings, Share
 from ..vec_env import require_rows
 from .states import UNKNOWN, StateTable
@@ -41,7 +42,8 @@ class TabularAgent(ABC):
     """Learns on an SB3 `VecEnv` with discrete actions; a state is an observation: the prompt and what was written.
 
     A subclass is an update rule: `_choose` says how it acts, `_update` what it learns from a step.
-    The task's mask is obeyed. Callbacks are SB3's; every 64 rounds of all rows count as a rollout.
+    The task's mask is obeyed. Of an episode whose score could not be had, the last step is not learned from.
+    Callbacks are SB3's; every 64 rounds of all rows count as a rollout.
 
     Args:
         env: an SB3 `VecEnv`, as `make_vec_env` makes them.
@@ -78,7 +80,7 @@ class TabularAgent(ABC):
         self.env = env
         self.settings: Any = self.Settings.read(settings, name)
         self.size = int(env.action_space.n)
-        self.num_timesteps = self._total_timesteps = 0
+        self.num_timesteps = self._total_timesteps = self.missing_rewards = 0
         self.ep_info_buffer: deque[dict[str, Any]] = deque(maxlen=WINDOW)
         self.ep_success_buffer: deque[bool] = deque(maxlen=WINDOW)
         self.logger = Logger(None, [])
@@ -167,8 +169,9 @@ class TabularAgent(ABC):
         # SB3's own function, which makes one callback of all that it accepts
         callback = BaseAlgorithm._init_callback(self, callback, progress_bar)  # type: ignore[arg-type]
         callback.on_training_start(locals(), globals())
-        while self.num_timesteps < self._total_timesteps and self._rollout(callback):
-            pass
+        with accepting_missing(self.env):
+            while self.num_timesteps < self._total_timesteps and self._rollout(callback):
+                pass
         callback.on_training_end()
         return self
 
@@ -183,9 +186,9 @@ class TabularAgent(ABC):
             step_masks = self._masks()
             after, next_masks, terminated = followed_by(new_obs, step_masks, dones, infos)
             paid = np.asarray(rewards, np.float64)
-            self._update(
-                Transitions(states, masks, actions, paid, self._table.find(after), next_masks, terminated, dones)
-            )
+            unscored = np.array([MISSING in info for info in infos], np.bool_) if np.count_nonzero(dones) else None
+            found = self._table.find(after)
+            self._update(Transitions(states, masks, actions, paid, found, next_masks, terminated, dones, unscored))
             self._count(infos)
             states, masks, self._last_obs = self._table.find(new_obs), step_masks, new_obs
             callback.update_locals(locals())
@@ -199,7 +202,10 @@ class TabularAgent(ABC):
     def _count(self, infos: Any) -> None:
         self.num_timesteps += len(infos)
         for info in infos:
-            if info and "episode" in info:
+            if MISSING in info:
+                self.missing_rewards += 1
+                self.logger.record("rollout/reward_missing", self.missing_rewards)
+            elif info and "episode" in info:
                 self.ep_info_buffer.append(info["episode"])
                 if "is_success" in info:
                     self.ep_success_buffer.append(info["is_success"])

@@ -46,7 +46,8 @@ class TabularReinforce(SoftmaxPolicy):
             path.masks.append(allowed)
         for row in np.flatnonzero(step.dones):
             last = 0.0 if step.terminated[row] else float(self._table["values"][step.after[row]])
-            self._learn_from(self._paths[row], last)
+            if step.counted[row]:
+                self._learn_from(self._paths[row], last)
             self._paths[row] = Path([], [], [], [])
 
     def _learn_from(self, path: Path, last: float) -> None:

@@ -61,6 +61,8 @@ class TemporalDifference(TabularAgent):
         worth = np.where(step.terminated, 0.0, self._bootstrap(step))  # (n,)
         goals = step.rewards + self.settings.gamma * worth
         values = self._table["values"]
-        for state, action, goal in zip(step.states, step.actions, goals):  # one by one: rows may share a state
+        known = step.counted
+        parts = zip(step.states[known], step.actions[known], goals[known])
+        for state, action, goal in parts:  # one by one: rows may share a state
             values[state, action] += self.settings.alpha * (goal - values[state, action])
         values[0] = 0.0

@@ -23,6 +23,12 @@ class Transitions:
     masks: Array  # (n, size) bool, the actions worth taking after
     terminated: Array  # (n,) bool
     dones: Array  # (n,) bool: terminated or truncated
+    unscored: Array | None = None  # (n,) bool, whose episode ended without a score; None for nobody's
+
+    @property
+    def counted(self) -> Array:
+        """`(n,)` bool: whose rewards are known."""
+        return np.ones(len(self.states), np.bool_) if self.unscored is None else ~self.unscored
 
 
 def followed_by(observations: Array, masks: Array, dones: Array, infos: Any) -> tuple[Array, Array, Array]:

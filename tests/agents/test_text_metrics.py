@@ -21,9 +21,10 @@ from agents.evaluation import write
 from agents.likelihood import perplexity, perplexity_under, token_log_probabilities
 from agents.sampling import Sampling
 from agents.text_data import written
-from agents.text_metrics import Measures, chosen, distinct, entropy, length, repetition, self_bleu
+from agents.text_metrics import Measures, chosen, self_bleu
 from textgym import Episodes, Prompt, load_task
 from textgym.errors import InvalidSetting, InvalidSize, UnknownName
+from textgym.texts import distinct, entropy, length, repetition
 
 Textgym = Callable[..., tuple[int, str, str]]
 

@@ -1,17 +1,37 @@
-"""Rewards by name, and the decorator that makes a batched reward from a function of one row."""
+"""Rewards by name, learned and composed ones, and the decorator that makes a batched one from a function of one row."""
 
 from __future__ import annotations
 
-from textgym.errors import Names
+from textgym.rewards.composing import Part, WeightedSum
+from textgym.rewards.counting import Distinct, Length, Repetition
+from textgym.rewards.fluency import Fluency
+from textgym.rewards.learned import LearnedReward
 from textgym.rewards.matching import exact_match, faultless_prefix, key_of, right_share, right_token
+from textgym.rewards.reading import FACTORIES, REWARDS, reward_of
 from textgym.rewards.rowwise import Row, rowwise
-from textgym.task import Reward
+from textgym.rewards.safety import BannedWords, Toxicity
+from textgym.rewards.scoring import Scored, ServedReward
 
-REWARDS: Names[Reward] = Names(
-    "reward",
-    token=right_token,
-    terminal=exact_match,
-    shaped=faultless_prefix,
-)
-
-__all__ = ["REWARDS", "Row", "exact_match", "faultless_prefix", "key_of", "right_share", "right_token", "rowwise"]
+__all__ = [
+    "FACTORIES",
+    "REWARDS",
+    "BannedWords",
+    "Distinct",
+    "Fluency",
+    "LearnedReward",
+    "Length",
+    "Part",
+    "Repetition",
+    "Row",
+    "Scored",
+    "ServedReward",
+    "Toxicity",
+    "WeightedSum",
+    "exact_match",
+    "faultless_prefix",
+    "key_of",
+    "reward_of",
+    "right_share",
+    "right_token",
+    "rowwise",
+]
