@@ -49,7 +49,7 @@ class Collecting(Controlled, MaskedAgent):
                 obs_tensor = torch.as_tensor(self._last_obs, device=self.device)
                 allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
                 actions, values, log_probs = policy(obs_tensor, action_masks=allowed)
-            if policy.sampling.cuts:  # an update must know what was drawn from
+            if policy.cuts:  # an update must know what was drawn from
                 assert policy.drawn_within is not None
                 masks = policy.drawn_within.cpu().numpy()
             actions = actions.cpu().numpy()

@@ -115,6 +115,8 @@ class GroupCollecting(Controlled, MaskedAgent):
                 allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
                 tokens = torch.as_tensor(obs, device=self.device)
                 actions, values, log_probs = policy(tokens, action_masks=allowed)
+            if getattr(policy, "cuts", False):  # an update must know what was drawn from
+                masks = policy.drawn_within.cpu().numpy()
             actions = actions.cpu().numpy()
             new_obs, rewards, dones, infos = env.step(actions)
             assert isinstance(new_obs, np.ndarray)

@@ -25,6 +25,7 @@ from .trees import as_array
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+BEGUN = "start."  # what a language model began as, where its candidates come from
 SIZES = ("d_model", "n_layers", "n_heads")
 TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
 ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
@@ -66,6 +67,8 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
     own = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
     with refusing(f"{run.folder} cannot be what {_name(agent)} begins with"):
         set_parameters(agent, {**own, **_shared(own, learned)})
+    if hasattr(agent.policy, "begin"):
+        agent.policy.begin()
     if getattr(agent, "made", None) is not None:
         agent.made = replace(agent.made, init=start)
     return agent
@@ -131,6 +134,7 @@ def _shared(own: Arrays, given: Arrays) -> dict[str, npt.NDArray[Any]]:
     Raises:
         InvalidSetting: they share nothing.
     """
+    own, given = ({name: a for name, a in held.items() if not name.startswith(BEGUN)} for held in (own, given))
     if own.keys() == given.keys():
         return {name: array for name, array in given.items() if not name.startswith("value_net.")}
     trunk = {match[1]: array for name, array in given.items() if (match := ACTING.fullmatch(name))}

@@ -20,6 +20,7 @@ from .reference import START, UNIFORM, Frozen, Reference, find_reference, restor
 from .settings import ControlledSettings, Estimate
 
 CHUNK = 4096  # transitions that are measured at once
+LOGITS = 2**24  # numbers that a policy may return at once: 64 MiB
 MOST = 0.2  # of a relative error, by which the coefficient moves
 
 
@@ -84,7 +85,8 @@ class KLControl:
             error = min(max(self.measured / self.target - 1, -MOST), MOST)
             self.coefficient *= 1 + self.gain * error
         found = np.zeros(buffer.rewards.size, np.float32)
-        for numbers, batch in buffer.minibatches(np.arange(buffer.segments), CHUNK):
+        many = min(CHUNK, max(1, LOGITS // int(agent.action_space.n)))
+        for numbers, batch in buffer.minibatches(np.arange(buffer.segments), many):
             with torch.no_grad():
                 kl = self.evaluated(agent.policy, batch.observations, batch.actions[:, 0])[3]
             found[numbers] = kl.cpu().numpy()

@@ -90,7 +90,7 @@ def self_bleu(texts: Texts, n: int = 4) -> float | None:
     require_positive(n=n)
     if importlib.util.find_spec("sacrebleu") is None:
         raise ImportError("self-bleu needs sacrebleu: pip install sacrebleu")
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     if len(texts) < 2:
         return None
