@@ -48,8 +48,8 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
 
     Raises:
         FileNotFoundError: no run is there.
-        InvalidSetting: the run is damaged, or is about another vocabulary, prompt width, horizon or size; the agent or
-            the run has no transformer; the agent has learned already.
+        InvalidSetting: the run is damaged, or is about another vocabulary, prompt width, horizon or size (a language
+            model's may be of other widths); the agent or the run has no transformer; the agent has learned already.
     """
     run, start = _read(init)
     if getattr(agent, "num_timesteps", 0):
@@ -59,7 +59,7 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
         )
     if (env := env_of(agent)) is None:
         raise InvalidSetting(f"{type(agent).__name__} has no environment, so that nobody knows what its tokens are.")
-    check_env(run.folder, run.config, run.manifest, env)
+    check_env(run.folder, run.config, run.manifest, env, any_width=True)
     with refusing(f"{run.folder} holds no run's parameters"):
         learned = from_bytes(run.files["policy.safetensors"])
     check_size(run.folder, run.config, env, learned)
@@ -109,7 +109,8 @@ def _read(init: str | Path | Start) -> tuple[Run, Start]:
 
 def _sizes(run: Run) -> dict[str, Any]:
     shape = nested(run.config.settings).get("policy")
-    return {name: shape[name] for name in SIZES if name in shape} if isinstance(shape, dict) else {}
+    names = (*SIZES, "model", "revision")
+    return {name: shape[name] for name in names if name in shape} if isinstance(shape, dict) else {}
 
 
 def _check_sizes(agent: Any, run: Run) -> None:
@@ -141,7 +142,8 @@ def _shared(own: Arrays, given: Arrays) -> dict[str, npt.NDArray[Any]]:
     wanted = {name: match[1] for name in own if (match := TRUNK.fullmatch(name))}
     if not wanted or {*wanted.values()} != {*trunk}:
         raise InvalidSetting("the two have no transformer in common")
-    return {name: trunk[part] for name, part in wanted.items()}
+    heads = {name: given[name] for name in own if name.startswith("action_net.") and name in given}
+    return {**heads, **{name: trunk[part] for name, part in wanted.items()}}
 
 
 def _name(agent: Any) -> str:

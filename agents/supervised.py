@@ -6,7 +6,7 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +15,14 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from textgym import Vocabulary
+from textgym.errors import InvalidSetting
+
 from .evaluation import evaluate
 from .likelihood import perplexity
 from .pretraining import Fit, PretrainingSettings, policy_of, pretrain
 from .runs import check_free, save
-from .text_data import encode, read_texts
+from .text_data import Sample, encode, read_texts
 from .training import fresh, plan
 
 
@@ -38,7 +41,8 @@ def run(
     Args:
         data: the file, as `read_texts` has it.
         out: the folder, written as a run's, whose `config.json` says how the policy was fitted.
-        asked: the environment, the agent and the seed, as `training.plan` takes them.
+        asked: the environment, the agent and the seed, as `training.plan` takes them; without an environment, it is
+            `for_texts`.
         settings: of the agent.
         fitting: of `PretrainingSettings`; its seed is the agent's.
         skip: leave out texts that do not fit.
@@ -46,15 +50,20 @@ def run(
         overwrite: replace a run that is there.
     """
     known = PretrainingSettings.read({**fitting, "seed": asked["seed"]}, "pretraining")
+    samples = read_texts(data)
+    if asked["env"] is None:
+        given = asked["env_kwargs"]
+        own = for_texts(samples, given.get("tokenizer", settings.get("policy.model")))
+        asked = {**asked, "env": "TextGen-v0", "env_kwargs": {**own, **given}}
     config = plan(asked, settings)
     task = config.task()
-    corpus = encode(read_texts(data), task, skip)
+    corpus = encode(samples, task, skip)
     agent = fresh(config, device)
     policy_of(agent)
     check_free(out, overwrite=overwrite)
     start = time.perf_counter()
     with Epochs(known.epochs) as epochs:
-        fit = pretrain(agent, corpus, note=epochs.note, **known.model_dump())
+        fit = pretrain(agent, corpus, note=epochs.note, **known.model_dump(exclude_unset=True))
     seconds = time.perf_counter() - start
     origin = {"data": data.name, "sha256": hashlib.sha256(data.read_bytes()).hexdigest()}
     agent.made = replace(agent.made, pretraining={**origin, **agent.made.pretraining})
@@ -63,6 +72,31 @@ def run(
     print("\n".join(["it writes", *[f"  {text}" for text in evaluate(agent, task, 5, deterministic=False).samples]]))
     given = [f"--env={name}={_shown(value)}" for name, value in config.env_kwargs.items()]
     print(f"It is in {out}:", shlex.join(["textgym", "train", str(config.env), *given, "--init", str(out)]))
+
+
+def for_texts(samples: Sequence[Sample], tokenizer: object) -> dict[str, Any]:
+    """Return arguments of TextGen-v0 with which it holds all texts: its target and prompt are the longest ones.
+
+    Args:
+        samples: the texts.
+        tokenizer: whose tokens they are; its end token, where it has one, ends them.
+
+    Raises:
+        InvalidSetting: there is no tokenizer's name, or no text.
+        InvalidVocabulary: there is no such tokenizer.
+    """
+    if not isinstance(tokenizer, str):
+        raise InvalidSetting(
+            "nothing says what the tokens are. Give the environment, --task ID, or a language model with its "
+            "tokenizer, --model DIR; for a fresh model of a configuration, --env tokenizer=DIR."
+        )
+    vocabulary = Vocabulary.from_pretrained(tokenizer)
+    target = max([sample.completion for sample in samples], key=lambda text: len(vocabulary.encode(text)), default="")
+    prompt = max([sample.prompt for sample in samples], key=lambda text: len(vocabulary.encode(text)), default="")
+    if not target:
+        raise InvalidSetting("there is no text to learn from.")
+    own = {"tokenizer": tokenizer, "target": target, "eos": vocabulary.eos is not None}
+    return {**own, "prompt": prompt} if prompt else own
 
 
 def _shown(value: Any) -> str:
