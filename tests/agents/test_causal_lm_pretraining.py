@@ -48,7 +48,7 @@ def test_a_fit_lowers_perplexity_and_what_begins_with_it_may_be_of_another_width
         row[0, : len(ids)] = torch.as_tensor(ids)
         with torch.no_grad():
             scores.append(one.policy.scores(row))
-    assert torch.allclose(*scores, atol=1e-5)
+    assert torch.allclose(scores[0], scores[1], atol=1e-5)
     dqn = make("dqn", rows_of(model), init=str(tmp_path / "start"), seed=1)
     trunk = dqn.policy.q_net.features_extractor.transformer.state_dict()
     assert all(
