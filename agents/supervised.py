@@ -95,7 +95,8 @@ def for_texts(samples: Sequence[Sample], tokenizer: object) -> dict[str, Any]:
     prompt = max([sample.prompt for sample in samples], key=lambda text: len(vocabulary.encode(text)), default="")
     if not target:
         raise InvalidSetting("there is no text to learn from.")
-    own = {"tokenizer": tokenizer, "target": target, "eos": vocabulary.eos is not None}
+    where = str(Path(tokenizer).resolve()) if Path(tokenizer).is_dir() else tokenizer  # it serves from anywhere
+    own = {"tokenizer": where, "target": target, "eos": vocabulary.eos is not None}
     return {**own, "prompt": prompt} if prompt else own
 
 
