@@ -40,7 +40,7 @@ class CausalLMExtractor(PrefixExtractor):
         model: str | Mapping[str, Any],
         revision: str | None = None,
         use_cache: bool = True,
-        copies: int = 1,
+        copies: float = 1,
     ) -> None:
         require_flag(use_cache=use_cache)
         pad = require_tokens(observation_space, type(self).__name__)

@@ -9,13 +9,15 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
-from textgym.errors import InvalidSetting
+from textgym.errors import InvalidSetting, require_positive
 
+from .candidates import Candidates
 from .causal_extractor import CausalLMExtractor
 from .causal_loading import BaseModel
 from .policies import CachedQNetwork, PrefixDQNPolicy, PrefixPolicy, with_flat_adam
 from .sampling import Sampling
 
+FROZEN = 0.25  # of what a copy takes that is learned: no gradient, no moments
 NEAR_ZERO = 0.01  # the deviation of a new head's weights, of features whose norm is near 1
 
 
@@ -45,6 +47,8 @@ class CausalLMPolicy(PrefixPolicy):
             distribution was cut to, and recomputes it in updates; `agents.make`'s does.
         top_k: how many tokens stay; None for all.
         top_p: the share of probability that stays; 1 for all.
+        candidates: how many tokens can be written after a text: the likeliest of what the policy begins as, and the end
+            token, see `Candidates`; None for all. It takes another copy of the model, which learns nothing.
         kwargs: as `ActorCriticPolicy` has them; the optimiser is `FlatAdam` if none is given.
 
     Raises:
@@ -64,17 +68,22 @@ class CausalLMPolicy(PrefixPolicy):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float = 1.0,
+        candidates: int | None = None,
         **kwargs: Any,
     ) -> None:
         sampling = Sampling(temperature, top_k, top_p)
+        if candidates is not None:
+            require_positive(candidates=candidates)
         if critic not in ("shared", "separate"):
             raise InvalidSetting(f"critic={critic!r} is neither 'shared' nor 'separate'.")
         reading: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
-        self._own = {**reading, "critic": critic, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        cutting = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "candidates": candidates}
+        self._own = {**reading, "critic": critic, **cutting}
+        copies = (1 if critic == "shared" else 2) + (FROZEN if candidates else 0)
         own: dict[str, Any] = {
             "ortho_init": False,
             "features_extractor_class": CausalLMExtractor,
-            "features_extractor_kwargs": {**reading, "copies": 1 if critic == "shared" else 2},
+            "features_extractor_kwargs": {**reading, "copies": copies},
             "share_features_extractor": critic == "shared",
         }
         kwargs = with_flat_adam(_linear(kwargs, action_space, own), eps=1e-5)
@@ -99,8 +108,25 @@ class CausalLMPolicy(PrefixPolicy):
         _read_by(self.vf_features_extractor).head = None
         self.value_net = nn.Linear(self.mlp_extractor.latent_dim_vf, 1)
         _near_zero(self.value_net)
+        if (most := self._own["candidates"]) is not None:
+            end = getattr(self.observation_space, "eos", None)
+            pieces = getattr(self.observation_space, "pieces", ())
+            end_id = pieces.index(end) if end in pieces else None
+            self._modules["start"] = Candidates(self.pi_features_extractor, self.action_net, most, end_id)
         make: Any = self.optimizer_class
-        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        self.optimizer = make(learned, lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    @property
+    def start(self) -> Candidates | None:
+        """What the candidates come from, where the policy has some."""
+        found = self._modules.get("start")
+        return found if isinstance(found, Candidates) else None
+
+    def begin(self) -> None:
+        """Let the policy as it is now be what it begins as: candidates are its likeliest tokens."""
+        if self.start is not None:
+            self.start.take(self.pi_features_extractor, self.action_net)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the parameters, each once: SB3's policies name one extractor three times, and heads are embeddings."""

@@ -62,7 +62,7 @@ def load_causal_lm(
     pad: int,
     width: int,
     revision: str | None = None,
-    copies: int = 1,
+    copies: float = 1,
 ) -> Loaded:
     """Return a causal language model in float32, without dropout.
 
@@ -203,7 +203,7 @@ def _check_lengths(config: Any, pad: int, width: int) -> None:
         )
 
 
-def _check_memory(config: Any, copies: int) -> None:
+def _check_memory(config: Any, copies: float) -> None:
     """Refuse a model whose parameters, gradients and Adam's moments do not fit into what is free."""
     with _refusing("the model could not be sized"), torch.device("meta"):
         sized = AUTO.from_config(config)

@@ -42,7 +42,7 @@ def act(
     allowed = None if masks is None else torch.as_tensor(masks, device=policy.device)
     seen = torch.as_tensor(obs, device=policy.device)
     actions, values, log_probs = policy(seen, action_masks=allowed)
-    if isinstance(policy, PrefixPolicy) and policy.sampling.cuts:
+    if isinstance(policy, PrefixPolicy) and policy.cuts:
         assert policy.drawn_within is not None
         masks = policy.drawn_within.cpu().numpy()
     return actions.cpu().numpy(), values, log_probs, masks

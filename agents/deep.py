@@ -52,9 +52,13 @@ def step_size(given: DeepSettings) -> dict[str, Choice]:
     from .causal_loading import read_config
 
     width = int(read_config(policy.model, policy.revision).hidden_size)
-    size = given.learning_rate * TransformerSettings().d_model ** 0.5 / width
     reason = f"a logit of a language model {width} wide then moves as fast as one of the small transformer"
-    return {"learning_rate": Choice(float(f"{size:.1e}"), reason)}
+    return {"learning_rate": Choice(for_width(given.learning_rate, width), reason)}
+
+
+def for_width(step: float, width: int) -> float:
+    """Return the step size for a language model that does what this one does for our transformer."""
+    return float(f"{step * TransformerSettings().d_model ** 0.5 / width:.1e}")
 
 
 def on_policy_arguments(env: Any, settings: DeepSettings) -> dict[str, Any]:

@@ -22,10 +22,21 @@ from .vec_env import name_of
 LAYERS = 1024  # of a language model
 
 
-def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any) -> None:
-    """Refuse an environment in which the parameters would mean something else."""
+def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any, any_width: bool = False) -> None:
+    """Refuse an environment in which the parameters would mean something else.
+
+    Args:
+        folder: the run's, for messages.
+        config: the run's.
+        manifest: likewise.
+        env: where they are to serve.
+        any_width: take prompts and horizons of other lengths where the run's policy is a language model's, whose
+            parameters know nothing of them: it counts positions from a row's first token.
+    """
+    shape = nested(config.settings).get("policy")
+    widths = ("observation", "max_prompt") if any_width and isinstance(shape, dict) and "model" in shape else ()
     for name, value in environment(env).items():
-        if manifest.get(name) != value:
+        if name not in widths and manifest.get(name) != value:
             raise InvalidSetting(
                 f"{folder} was trained on {short(config.env or 'a Task')} with {name}={short(manifest.get(name))}; "
                 f"this environment, {name_of(env)}, has {name}={value!r}. Give the one that it was trained on, "

@@ -25,6 +25,7 @@ from .trees import as_array
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+BEGUN = "start."  # what a language model began as, where its candidates come from
 SIZES = ("d_model", "n_layers", "n_heads")
 TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
 ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
@@ -47,8 +48,8 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
 
     Raises:
         FileNotFoundError: no run is there.
-        InvalidSetting: the run is damaged, or is about another vocabulary, prompt width, horizon or size; the agent or
-            the run has no transformer; the agent has learned already.
+        InvalidSetting: the run is damaged, or is about another vocabulary, prompt width, horizon or size (a language
+            model's may be of other widths); the agent or the run has no transformer; the agent has learned already.
     """
     run, start = _read(init)
     if getattr(agent, "num_timesteps", 0):
@@ -58,7 +59,7 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
         )
     if (env := env_of(agent)) is None:
         raise InvalidSetting(f"{type(agent).__name__} has no environment, so that nobody knows what its tokens are.")
-    check_env(run.folder, run.config, run.manifest, env)
+    check_env(run.folder, run.config, run.manifest, env, any_width=True)
     with refusing(f"{run.folder} holds no run's parameters"):
         learned = from_bytes(run.files["policy.safetensors"])
     check_size(run.folder, run.config, env, learned)
@@ -68,6 +69,8 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
     own = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
     with refusing(f"{run.folder} cannot be what {_name(agent)} begins with"):
         set_parameters(agent, {**own, **_shared(own, learned)})
+    if hasattr(agent.policy, "begin"):
+        agent.policy.begin()
     if getattr(agent, "made", None) is not None:
         agent.made = replace(agent.made, init=start)
     return agent
@@ -161,6 +164,7 @@ def _shared(own: Arrays, given: Arrays) -> dict[str, npt.NDArray[Any]]:
     Raises:
         InvalidSetting: they share nothing.
     """
+    own, given = ({name: a for name, a in held.items() if not name.startswith(BEGUN)} for held in (own, given))
     if own.keys() == given.keys():
         return {name: array for name, array in given.items() if not name.startswith("value_net.")}
     trunk = {match[1]: array for name, array in given.items() if (match := ACTING.fullmatch(name))}

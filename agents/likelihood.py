@@ -15,6 +15,7 @@ from textgym.arrays import FloatArray
 
 from .categorical import at_once
 from .fitting import check_env
+from .folder import MANIFEST, read_json
 from .making import make_vec_env
 from .policies import PrefixPolicy
 from .prefixes import Prefixes
@@ -54,7 +55,7 @@ def _packed(agent: Any, corpus: Corpus) -> FloatArray:
     network = network_of(agent)
     with torch.no_grad(), acting(network):
         prefixes, actions = corpus.batch(network.device)
-        if isinstance(network, PrefixPolicy) and network.sampling.cuts:  # which an update takes every action to be in
+        if isinstance(network, PrefixPolicy) and network.cuts:  # which an update takes every action to be in
             within, taken = prefixes._replace(masks=None), actions[:, None]
             log_probs = network.read(within, prefixes.masks)[1].gather(1, taken)[:, 0]
         else:
@@ -92,26 +93,48 @@ def perplexity(cross_entropy: float) -> float:
 
 
 def perplexity_under(model: str | Path, task: Task, rows: Episodes) -> float:
-    """Return the perplexity of what finished episodes wrote, end tokens counted, under a run's policy.
+    """Return the perplexity of what finished episodes wrote, end tokens counted, under a policy.
 
     Args:
-        model: the run's folder, of `textgym train` or `textgym pretrain`; it may have had other rewards.
+        model: a run's folder, of `textgym train` or `textgym pretrain`; it may have had other rewards. Or that of a
+            Hugging Face causal language model: the policy that begins as it, over the task's tokens and within its
+            mask.
         task: whose episodes they are; of the model's vocabulary, prompt width and horizon.
         rows: the episodes.
 
     Raises:
         FileNotFoundError: no run is there.
-        InvalidSetting: the run is another vocabulary's, width's or horizon's.
+        InvalidSetting: the run is another vocabulary's, width's or horizon's; the model cannot be read.
+        InvalidVocabulary: the task's tokens are not the model's.
     """
     pad = task.vocabulary.pad
     texts = [
         ([token for token in prompt if token != pad], completion[:length])
         for prompt, completion, length in zip(rows.prompt.tolist(), rows.completion.tolist(), rows.length.tolist())
     ]
-    run, chance = read_run(Path(model)), get_global_chance()
-    check_env(run.folder, run.config, run.manifest, make_vec_env(task, 1))
+    chance = get_global_chance()
     try:
-        agent = restore(run)[0]
+        agent = _policy_at(Path(model), task)
     finally:
         set_global_chance(chance)
     return perplexity(cross_entropy(agent, written(task, texts)[0]))
+
+
+def _is_language_model(folder: Path) -> bool:
+    """Return whether a folder holds a Hugging Face model, and no run."""
+    path = folder / "config.json"
+    return path.is_file() and not (folder / MANIFEST).exists() and "model_type" in read_json(path.read_bytes(), path)
+
+
+def _policy_at(folder: Path, task: Task) -> Any:
+    """Return a run's agent, or the policy that begins as a language model."""
+    env = make_vec_env(task, 1)
+    if _is_language_model(folder):
+        from .causal_lm import CausalLMPolicy
+
+        spaces_of = env.observation_space, env.action_space
+        learner = torch.optim.SGD  # it learns nothing: no memory for moments
+        return CausalLMPolicy(*spaces_of, lambda _: 0.0, model=str(folder), optimizer_class=learner)
+    run = read_run(folder)
+    check_env(run.folder, run.config, run.manifest, env, any_width=True)
+    return restore(run)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,15 +13,19 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from textgym.errors import InvalidSetting
 
+from .candidates import Candidates
 from .categorical import draw, entropy, masked
 from .features import PrefixExtractor, TransformerExtractor
 from .flat_adam import FlatAdam
 from .masked import MaskedPredictions
 from .prefixes import Prefixes
 from .sampling import Sampling
+
+LOGITS = 2**22  # of an update, that are there at once: 16 MiB, in each of the five or so copies that a loss takes
 
 
 class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
@@ -56,8 +61,9 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
             actions = distribution.get_actions(deterministic=deterministic)
             shape = self.action_space.shape or ()
             return actions.reshape(-1, *shape), values, distribution.log_prob(actions)
+        within = self._within(lambda extractor: extractor.follow(seen), action_masks)
         logits = self.action_net(latent_pi)
-        self.drawn_within = self.sampling.candidates(logits, action_masks)
+        self.drawn_within = self.sampling.candidates(logits, within)
         log_probs = self.sampling.log_probabilities(logits, self.drawn_within)
         actions = draw(log_probs, deterministic)
         return actions, values, log_probs.gather(1, actions[:, None])[:, 0]
@@ -76,6 +82,8 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
         Where the distribution is cut (see `Sampling`), `Prefixes` with masks bring what was drawn from; else the cut is
         that of the parameters as they are now, with the action that was taken always in it.
 
+        Of a large vocabulary, the logits are made in parts, and made again where gradients need them.
+
         Args:
             obs: observations `(N, L)`, or the `Prefixes` of whole segments, which bring their masks.
             actions: one for each.
@@ -85,15 +93,61 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
             latent_pi, latent_vf = self._seen(obs)
             distribution = self._get_action_dist_from_latent(latent_pi)
             return self.value_net(latent_vf), distribution.log_prob(actions), distribution.entropy()
-        taken = actions.long()
-        values, log_probs = self.read(obs, action_masks, taken)
-        return values, log_probs.gather(1, taken[:, None])[:, 0], entropy(log_probs)
+        latent_pi, latent_vf = self._seen(obs)
+        within, cut = self._to_draw_from(obs, action_masks)
+        values, taken = self.value_net(latent_vf), actions.long()
+        rows = max(1, LOGITS // int(self.action_space.n))
+        if len(taken) <= rows:
+            return values, *self._judged(latent_pi, taken, within, cut)
+        again = partial(checkpoint, self._judged, use_reentrant=False, preserve_rng_state=False)
+        judge: Callable[..., Any] = again if torch.is_grad_enabled() else self._judged
+        parts = []
+        for first in range(0, len(taken), rows):
+            part = slice(first, first + rows)
+            parts.append(judge(latent_pi[part], taken[part], None if within is None else within[part], cut))
+        log_prob, spread = (torch.cat(column) for column in zip(*parts))
+        return values, log_prob, spread
+
+    def _judged(self, latent: Tensor, taken: Tensor, within: Tensor | None, cut: bool) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and entropies, `(N,)` each, of actions that were taken after what is seen."""
+        log_probs = self._log_probabilities(latent, within, cut, taken)
+        return log_probs.gather(1, taken[:, None])[:, 0], entropy(log_probs)
+
+    def _log_probabilities(self, latent: Tensor, within: Tensor | None, cut: bool, taken: Tensor | None) -> Tensor:
+        """Return the log-probabilities of all actions `(N, size)`, cut within masks or drawn from just these."""
+        logits = self.action_net(latent)
+        drawn = self.sampling.candidates(logits, within, taken) if cut else within
+        return self.sampling.log_probabilities(logits, drawn)
+
+    def _to_draw_from(self, obs: Any, action_masks: Tensor | None) -> tuple[Tensor | None, bool]:
+        """Return masks `(N, size)`, and whether they are still to be cut: those of `Prefixes` were drawn from."""
+        if isinstance(obs, Prefixes):
+            if obs.masks is not None:
+                return obs.masks, False
+            return self._within(lambda extractor: extractor.read_prefixes(obs), action_masks), True
+        seen = prepared(obs, self.observation_space)
+        return self._within(lambda extractor: extractor(seen), action_masks), True
+
+    def _within(self, read: Callable[[Any], Tensor], masks: Tensor | None) -> Tensor | None:
+        """Return masks `(N, size)`, narrowed to the candidates where the policy has some."""
+        return masks if self.start is None else self.start.within(read, masks)
+
+    @property
+    def start(self) -> Candidates | None:
+        """What the candidates come from, where the policy has some."""
+        return None  # a module of that name in who inherits
+
+    @property
+    def cuts(self) -> bool:
+        """Whether an update must know what was drawn from: it is less than the environment's masks leave."""
+        return self.sampling.cuts or self.start is not None
 
     def scores(self, obs: Any, action_masks: Tensor | None = None) -> Tensor:
         """Return the log-probabilities of all actions `(N, size)` that are drawn from, with gradients, within masks."""
-        latent_pi, _ = self._latents(lambda extractor: extractor(prepared(obs, self.observation_space)))
-        logits = self.action_net(latent_pi)
-        return self.sampling.log_probabilities(logits, self.sampling.candidates(logits, action_masks))
+        seen = prepared(obs, self.observation_space)
+        latent_pi, _ = self._latents(lambda extractor: extractor(seen))
+        within = self._within(lambda extractor: extractor(seen), action_masks)
+        return self._log_probabilities(latent_pi, within, True, None)
 
     def read(self, obs: Any, action_masks: Tensor | None = None, taken: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return values `(N, 1)` and the log-probabilities of all actions, `(N, size)`; as for `evaluate_actions`.
@@ -104,10 +158,14 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
             taken: `(N,)` actions that stay in a distribution that is cut; None for none.
         """
         latent_pi, latent_vf = self._seen(obs)
-        logits, drawn = self.action_net(latent_pi), obs.masks if isinstance(obs, Prefixes) else None
-        if drawn is None:
-            drawn = self.sampling.candidates(logits, action_masks, taken)
-        return self.value_net(latent_vf), self.sampling.log_probabilities(logits, drawn)
+        within, cut = self._to_draw_from(obs, action_masks)
+        return self.value_net(latent_vf), self._log_probabilities(latent_pi, within, cut, taken)
+
+    def get_distribution(self, obs: Any) -> Distribution:
+        """Return SB3's distribution of what is drawn from."""
+        if self.start is None or not isinstance(self.action_dist, CategoricalDistribution):
+            return super().get_distribution(obs)
+        return self.action_dist.proba_distribution(action_logits=self.scores(obs))
 
     def drawn_from(self, prefixes: Prefixes) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return what is sampled from after each prefix.
@@ -120,8 +178,9 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
             `(N, size)` bool, None for all; others have the least finite number.
         """
         latent_pi, latent_vf = self._seen(prefixes)
+        within = self._within(lambda extractor: extractor.read_prefixes(prefixes), prefixes.masks)
         logits = self.action_net(latent_pi)
-        drawn = self.sampling.candidates(logits, prefixes.masks)
+        drawn = self.sampling.candidates(logits, within)
         return self.value_net(latent_vf), self.sampling.log_probabilities(logits, drawn), drawn
 
     @property

@@ -15,6 +15,7 @@ from torch import Tensor
 from textgym import Task
 from textgym.errors import InvalidSetting, NotFinite
 
+from .deep import for_width
 from .int8 import refuse_learning
 from .likelihood import cross_entropy, perplexity, reads_prefixes
 from .sampling import Sampling
@@ -72,17 +73,18 @@ def pretrain(
         texts: each a string, or a pair of a prompt and a completion; or what `text_data.encode` returned. Duplicates
             are removed before the split, so that nothing of it leaks: a text that is frequent counts but once.
         note: called after each epoch.
-        settings: of `PretrainingSettings`.
+        settings: of `PretrainingSettings`; the step size of a language model is less by its width, if none is given.
 
     Returns:
         What came of it. `agents.save` keeps the agent, and how it was fitted.
 
     Raises:
-        InvalidSetting: a text does not fit the environment; the agent has no such policy, or one with top_k or top_p.
+        InvalidSetting: a text does not fit the environment; the agent has no such policy, or one that is cut, by top_k,
+            top_p or candidates.
         NotFinite: the loss is not finite; the policy keeps the best parameters before.
     """
-    known = PretrainingSettings.read(settings, "pretraining")
     policy, task = policy_of(agent), require_task(agent)
+    known = _known(settings, policy)
     corpus = texts if isinstance(texts, Corpus) else encode(given_texts(texts), task)
     learned, held_out = corpus.split(known.held_out, known.seed)
     fit = _Fitting(agent, policy, learned, held_out, known).run(note)
@@ -91,6 +93,20 @@ def pretrain(
         record = {"settings": known.model_dump(), **asdict(result), "curve": [list(pair) for pair in result.curve]}
         agent.made = replace(agent.made, pretraining=record)
     return result
+
+
+def _known(settings: dict[str, Any], policy: Any) -> PretrainingSettings:
+    """Return the settings of a fit, with the step size that a language model needs where none was given."""
+    known = PretrainingSettings.read(settings, "pretraining")
+    if getattr(policy, "start", None) is not None:
+        raise InvalidSetting(
+            "policy.candidates cuts the policy to what it would have written at first, and texts go beyond that. Leave "
+            "it out here, and give it where the policy learns by rewards: train --init DIR --set policy.candidates=K."
+        )
+    if not hasattr(policy, "base_model") or "learning_rate" in known.model_fields_set:
+        return known
+    rate = for_width(known.learning_rate, policy.features_extractor.transformer.d_model)
+    return known.model_copy(update={"learning_rate": rate})
 
 
 class _Fitting:

@@ -100,6 +100,8 @@ def twin(policy: ActorCriticPolicy, sizes: Mapping[str, Any] | None = None) -> A
         sizes: its network's, as `PrefixPolicy.sizes` has them, instead of the other's; a language model's or not.
     """
     arguments, kind = policy._get_constructor_parameters(), type(policy)
+    if "candidates" in arguments:  # it is read within what was drawn from
+        arguments["candidates"] = None
     if sizes is not None:
         spaces = {name: arguments[name] for name in ("observation_space", "action_space", "lr_schedule")}
         if "model" in sizes:
@@ -127,7 +129,8 @@ def find_reference(name: str, agent: Any) -> Reference:
         return Uniform(int(agent.action_space.n))
     if name == START:
         copy = twin(agent.policy)
-        copy.load_state_dict(agent.policy.state_dict())
+        kept = copy.state_dict().keys()
+        copy.load_state_dict({name: value for name, value in agent.policy.state_dict().items() if name in kept})
         return Frozen(copy)
     return Frozen(_policy_of_run(Path(name), agent))
 

@@ -148,6 +148,9 @@ class CausalLMSettings(TrunkSettings):
     temperature: Positive = Field(1.0, description="what logits are divided by")
     top_k: Count | None = Field(None, description="how many of the likeliest tokens can be written; none for all")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="the share of probability that can be written")
+    candidates: Count | None = Field(
+        None, description="how many tokens can be written after a text: the likeliest of the first policy; none for all"
+    )
 
 
 class DeepSettings(Settings):

@@ -31,7 +31,7 @@ def self_bleu(texts: Texts, n: int = 4) -> float | None:
     """
     require_positive(n=n)
     if importlib.util.find_spec("sacrebleu") is None:
-        raise ImportError("self-bleu needs sacrebleu: pip install sacrebleu")
+        raise ImportError('self-bleu needs sacrebleu: pip install "textgym[metrics]"')
     from sacrebleu.metrics.bleu import BLEU
 
     if len(texts) < 2:

@@ -59,14 +59,14 @@ def frame(episodes: Episodes, row: int) -> npt.NDArray[np.uint8]:
     """
     vocabulary = episodes.vocabulary
     gap = " " if vocabulary.codec == WORDS else ""
-    prompt = [(escape(vocabulary.show(i)) + gap, DIM) for i in episodes.prompt[row].tolist() if i != vocabulary.pad]
+    asked = [i for i in episodes.prompt[row].tolist() if i != vocabulary.pad]
+    prompt = [(escape(text) + gap, DIM) for text in vocabulary.spell(asked)]
     target = episodes.target[row].tolist()
     written: list[Span] = []
-    for place, token in enumerate(episodes.completion[row, : episodes.length[row]].tolist()):
+    tokens = episodes.completion[row, : episodes.length[row]].tolist()
+    for place, (token, text) in enumerate(zip(tokens, vocabulary.spell(tokens))):
         wanted = target[place] if place < len(target) else vocabulary.pad
-        written.append(
-            (escape(vocabulary.show(token)) + gap, PLAIN if not target else RIGHT if token == wanted else WRONG)
-        )
+        written.append((escape(text) + gap, PLAIN if not target else RIGHT if token == wanted else WRONG))
     status = f"{episodes.length[row]}/{episodes.horizon}" + (" end" if episodes.finished[row] else "")
     widest = max(2, min(COLUMNS, max(cells(escape(piece) + gap) for piece in _sample(vocabulary.pieces))))
     lines = [

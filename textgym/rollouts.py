@@ -11,6 +11,8 @@ from textgym.arrays import FloatArray, IntArray
 from textgym.episodes import Episodes
 from textgym.task import Task
 
+DRAWN = 2**22  # numbers that are drawn at once: 32 MiB
+
 Writer: TypeAlias = Callable[[Task, Episodes, np.random.Generator], IntArray]
 """Chooses the next token of every row, `(n,)`, all of them unfinished."""
 
@@ -29,8 +31,8 @@ def write_random(task: Task, episodes: Episodes, rng: np.random.Generator) -> In
     if task.mask is None:
         return rng.integers(task.size, size=len(episodes))
     mask = task.action_mask(episodes)  # (n, size)
-    chosen: IntArray = np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1)
-    return chosen
+    parts = np.array_split(mask, max(1, -(-mask.size // DRAWN)))
+    return np.concatenate([np.where(part, rng.random(part.shape), -1.0).argmax(axis=1) for part in parts])
 
 
 def likely_actions(task: Task, episodes: Episodes, rng: np.random.Generator) -> IntArray:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from textgym.arrays import Array, IntArray
-from textgym.errors import InvalidTarget, InvalidVocabulary
+from textgym.errors import InvalidPrompt, InvalidSetting, InvalidTarget, InvalidVocabulary
+from textgym.tokenizers import load_tokenizer
+
+Messages: TypeAlias = Sequence[Mapping[str, str]]
+"""A conversation: `{"role": "user", "content": "..."}` and so on."""
+
+INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+LONGEST_CHARACTER = 4  # bytes in UTF-8
 
 
 class Codec(Protocol):
@@ -80,6 +87,23 @@ class _Pretrained:
                 else self.tokenizer.decode(part, clean_up_tokenization_spaces=False)
             )
         return text
+
+    def chat(self, messages: Messages) -> list[int]:
+        """Return the ids of a conversation by the tokenizer's template, up to where the answer begins."""
+        if not self.tokenizer.chat_template:
+            raise InvalidSetting(
+                "this tokenizer has no chat template, so that nobody knows how a conversation is written. Leave chat "
+                "out, and write the prompt as the model has learned it; or give a tokenizer of a chat model."
+            )
+        from jinja2 import TemplateError
+
+        said = [dict(message) for message in messages]
+        try:
+            ids = self.tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            raise InvalidPrompt(f"the tokenizer's chat template refuses {said!r}: {error}.") from error
+        begun = bool(ids) and ids[0] == self.tokenizer.bos_token_id
+        return list(ids[1:] if begun else ids)  # a network begins every row with the begin token by itself
 
 
 CHARACTERS: Codec = _Characters()
@@ -153,15 +177,7 @@ class Vocabulary:
             ImportError: transformers is not installed (`pip install "textgym[agents]"`).
             InvalidVocabulary: the path or name holds no tokenizer.
         """
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path_or_name, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
-            raise InvalidVocabulary(
-                f"tokenizer={path_or_name!r} could not be loaded: give a folder that a tokenizer's "
-                f"`save_pretrained` wrote, or the name of a model. ({error})"
-            ) from error
+        tokenizer = load_tokenizer(path_or_name)
         pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         names = tuple(piece or f"<unused {i}>" for i, piece in enumerate(pieces))
         return cls(names, tuple(symbols), tokenizer.eos_token, _Pretrained(tokenizer))
@@ -219,8 +235,25 @@ class Vocabulary:
         """
         return np.array(self.codec.encode(self, text), dtype=np.int32)
 
+    def encode_chat(self, messages: Messages) -> IntArray:
+        """Return the ids of a conversation, `(length,)` int32, up to where the next answer begins.
+
+        They are what the tokenizer's chat template makes of it, without the begin token that some templates write: a
+        network begins every row with one by itself.
+
+        Raises:
+            InvalidSetting: the vocabulary is no pretrained tokenizer's, or that has no chat template.
+            InvalidPrompt: the template refuses the conversation.
+        """
+        if not isinstance(self.codec, _Pretrained):
+            raise InvalidSetting("chat templates are pretrained tokenizers'. Give tokenizer=DIR, or leave chat out.")
+        return np.array(self.codec.chat(messages), dtype=np.int32)
+
     def decode(self, ids: Array | Sequence[int]) -> str:
-        """Return the text of ids, `(length,)`, leaving out pads and end tokens."""
+        """Return the text of ids, `(length,)`, leaving out pads and end tokens.
+
+        Whatever the ids, it is a text: where a byte-level tokenizer's pieces are no whole character, U+FFFD stands.
+        """
         silent = (self.pad, self.eos_id)
         return self.codec.decode(self, [i for i in np.asarray(ids).tolist() if i not in silent])
 
@@ -229,3 +262,26 @@ class Vocabulary:
         if token in (self.pad, self.eos_id) or token >= self.size:
             return "" if token == self.pad else self.pieces[token]
         return self.codec.decode(self, [token])
+
+    def spell(self, ids: Array | Sequence[int]) -> list[str]:
+        """Return what each of some ids adds to their text, `(length,)`, as `show` has it.
+
+        A character of several pieces stands with the last of them; what is incomplete at the end is U+FFFD.
+        """
+        if not isinstance(self.codec, _Pretrained):
+            return [self.show(i) for i in np.asarray(ids).tolist()]
+        texts: list[str] = []
+        held: list[int] = []  # pieces of a character that is not whole yet
+        for i in np.asarray(ids).tolist():
+            plain = i < self.size and i != self.eos_id
+            text = self.codec.decode(self, [*held, i]) if plain else self.show(i)
+            if plain and text.endswith(INCOMPLETE) and len(held) < LONGEST_CHARACTER - 1:
+                held, text = [*held, i], ""
+            else:
+                if held and not plain:
+                    texts[-1] = self.codec.decode(self, held)
+                held = []
+            texts.append(text)
+        if held:
+            texts[-1] = self.codec.decode(self, held)
+        return texts

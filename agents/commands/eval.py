@@ -23,7 +23,8 @@ def evaluate(
         typer.Option(help="Of the texts: distinct,self-bleu,repetition,length,entropy,perplexity."),
     ] = "",
     under: Annotated[
-        Path | None, typer.Option(help="The run, or pretrained policy, under which perplexity is measured.")
+        Path | None,
+        typer.Option(help="The run, pretrained policy or language model under which perplexity is measured."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

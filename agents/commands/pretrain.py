@@ -8,13 +8,22 @@ from typing import Annotated
 
 import typer
 
-from .settings import EnvSettings, parse_settings
+from .settings import EnvSettings, parse_settings, with_model
 
 
 def pretrain(
     data: Annotated[Path, typer.Argument(help="Texts, one a line; or .jsonl: prompt and completion in each line.")],
-    task: Annotated[str, typer.Option(help="The environment whose vocabulary, prompts and horizon it is for.")],
     out: Annotated[Path, typer.Option(help="Where to keep it; `textgym train ID --init DIR` begins with it.")],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="The environment whose vocabulary, prompts and horizon it is for; left out, TextGen-v0 with the "
+            "model's tokenizer, as long as the longest text."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A Hugging Face causal language model to fit: a folder, or a name.")
+    ] = None,
     env: EnvSettings = None,
     agent: Annotated[str, typer.Option(help="Whose policy: ppo, a2c, reinforce, rloo, grpo.")] = "ppo",
     set_: Annotated[
@@ -38,11 +47,11 @@ def pretrain(
     """Fit an agent's policy to text, so that learning by rewards begins from a language model."""
     from textgym.registration import env_spec
 
-    id = env_spec(task).id
+    id = None if task is None else env_spec(task).id
     if module is not None:
         importlib.import_module(module)
     from .. import supervised
 
     asked = {"env": id, "env_kwargs": parse_settings(env), "agent": agent, "seed": seed}
-    settings, fitting = parse_settings(set_, dotted=True), parse_settings(fit)
+    settings, fitting = with_model(parse_settings(set_, dotted=True), model), parse_settings(fit)
     supervised.run(data, out, asked, settings, fitting, skip, device, overwrite)

@@ -39,6 +39,19 @@ def parse_settings(settings: Iterable[str] | None, dotted: bool = False) -> dict
     return parsed
 
 
+def with_model(settings: dict[str, Any], model: str | None) -> dict[str, Any]:
+    """Return an agent's settings with the language model that `--model` names, where it names one.
+
+    Raises:
+        InvalidSetting: the settings name one, too.
+    """
+    if model is None:
+        return settings
+    if "policy.model" in settings:
+        raise InvalidSetting("--model and --set policy.model=... both name a model. Give one of them.")
+    return {**settings, "policy.model": model}
+
+
 def _value(text: str) -> Any:
     try:
         return WORDS[text] if text in WORDS else json.loads(text)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .settings import EnvSettings, parse_settings, read_yaml
+from .settings import EnvSettings, parse_settings, read_yaml, with_model
 
 Default = typer.Option(show_default=False)
 
@@ -74,12 +74,7 @@ def train(
     wanted = {**(read_yaml(config) if config else {}), **asked}
     if env:
         wanted["env_kwargs"] = {**(wanted.get("env_kwargs") or {}), **parse_settings(env)}
-    settings = parse_settings(set_, dotted=True)
-    if model is not None:
-        if "policy.model" in settings:
-            raise InvalidSetting("--model and --set policy.model=... both name a model. Give one of them.")
-        settings["policy.model"] = model
-    plan = training.plan(_counted(wanted), settings)
+    plan = training.plan(_counted(wanted), with_model(parse_settings(set_, dotted=True), model))
     if explain:
         training.explain(plan)
         return

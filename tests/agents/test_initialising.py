@@ -204,7 +204,7 @@ def test_pretrain_and_train_as_a_user_types_them(textgym: Textgym, tmp_path: Pat
     for again in (("--resume", "start"), ("--config", "start")):
         status, _, err = textgym("train", *again)
         assert status == 1
-        assert "fitted to text" in err
+        assert "came of pretraining" in err
     assert textgym("train", "--resume", "run", "--steps", "600")[0] == 0
     assert textgym("train", "--config", "run", "--out", "third")[0] == 0
     shutil.rmtree(tmp_path / "run")

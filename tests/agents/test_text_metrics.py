@@ -88,9 +88,21 @@ def test_self_bleu_of_texts_that_are_alike_and_that_share_nothing() -> None:
     assert self_bleu(["abcd", "abce"], 2) == pytest.approx(math.sqrt(3 / 4 * 2 / 3))
 
 
+@pytest.mark.skipif(not HAS_SACREBLEU, reason="sacrebleu is not installed")
+def test_self_bleu_worked_by_hand() -> None:
+    # ab against abc: all of its 2 and 1, but shorter, exp(1 - 3 / 2); abc against ab: 2 of 3 and 1 of 2, and longer
+    assert self_bleu(["ab", "abc"], 2) == pytest.approx((math.exp(-0.5) + math.sqrt(2 / 3 * 1 / 2)) / 2)
+    # of each text the best count among the others: aab has a twice, aac twice, bab once; ab, aa and ba in turn
+    first = math.sqrt(3 / 3 * 2 / 2)  # a a b: a 2 (aac), b 1; aa (aac), ab (bab)
+    second = math.sqrt(2 / 3 * 1 / 2)  # a a c: a 2, c 0; aa, not ac
+    third = math.sqrt(2 / 3 * 1 / 2)  # b a b: a 1, b 1 of 2; ab, not ba
+    assert self_bleu(["aab", "aac", "bab"], 2) == pytest.approx((first + second + third) / 3)
+    assert self_bleu([["the", "cat"], ["the", "dog"]], 1) == pytest.approx(1 / 2)
+
+
 @pytest.mark.skipif(HAS_SACREBLEU, reason="sacrebleu is installed")
 def test_self_bleu_says_what_it_needs() -> None:
-    with pytest.raises(ImportError, match="self-bleu needs sacrebleu: pip install sacrebleu"):
+    with pytest.raises(ImportError, match=r'self-bleu needs sacrebleu: pip install "textgym\[metrics\]"'):
         self_bleu(["ab", "cd"])
 
 

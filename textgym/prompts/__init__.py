@@ -5,5 +5,6 @@ from __future__ import annotations
 from textgym.prompts.listed import ListedPrompts, split
 from textgym.prompts.seeded import SeededPrompts
 from textgym.prompts.strings import RandomStrings
+from textgym.prompts.texts import prompt_ids
 
-__all__ = ["ListedPrompts", "RandomStrings", "SeededPrompts", "split"]
+__all__ = ["ListedPrompts", "RandomStrings", "SeededPrompts", "prompt_ids", "split"]

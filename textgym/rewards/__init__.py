@@ -11,6 +11,7 @@ from textgym.rewards.reading import FACTORIES, REWARDS, reward_of
 from textgym.rewards.rowwise import Row, rowwise
 from textgym.rewards.safety import BannedWords, Toxicity
 from textgym.rewards.scoring import Scored, ServedReward
+from textgym.rewards.text import exact_text, same_text, text_prefix
 
 __all__ = [
     "FACTORIES",
@@ -28,10 +29,13 @@ __all__ = [
     "Toxicity",
     "WeightedSum",
     "exact_match",
+    "exact_text",
     "faultless_prefix",
     "key_of",
     "reward_of",
     "right_share",
     "right_token",
     "rowwise",
+    "same_text",
+    "text_prefix",
 ]

@@ -13,9 +13,17 @@ from textgym.rewards.fluency import Fluency
 from textgym.rewards.learned import LearnedReward
 from textgym.rewards.matching import exact_match, faultless_prefix, right_token
 from textgym.rewards.safety import BannedWords, Toxicity
+from textgym.rewards.text import exact_text, text_prefix
 from textgym.task import Reward
 
-REWARDS: Names[Reward] = Names("reward", token=right_token, terminal=exact_match, shaped=faultless_prefix)
+REWARDS: Names[Reward] = Names(
+    "reward",
+    token=right_token,
+    terminal=exact_match,
+    shaped=faultless_prefix,
+    text=exact_text,
+    shaped_text=text_prefix,
+)
 
 
 def weighted(parts: Mapping[str, Any], clip: Any = None) -> WeightedSum:
