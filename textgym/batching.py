@@ -1,4 +1,4 @@
-"""What every batch of rows is asked in: seeds, auto-reset modes, masks of rows, and infos as Gymnasium lays them out."""
+"""What every batch of rows has: seeds, auto-reset modes, masks of rows, and infos as Gymnasium lays them out."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Scale:
 
     def __post_init__(self) -> None:
         edges, phrases = tuple(self.edges), tuple(self.phrases)
-        if not all(map(is_finite, edges)) or any(a >= b for a, b in zip(edges, edges[1:])):
+        if not all(map(is_finite, edges)) or any(a >= b for a, b in itertools.pairwise(edges)):
             raise InvalidSetting(f"edges {edges} do not ascend. Give finite numbers, each larger than the one before.")
         if len(phrases) != len(edges) + 1:
             raise InvalidSetting(f"{len(phrases)} phrases for {len(edges)} edges. Give one phrase more than edges.")
@@ -46,7 +47,7 @@ class Scale:
 
     @cached_property
     def centres(self) -> FloatArray:
-        """The number that each phrase stands for, `(phrases,)`: its bin's middle; the outermost are as wide as the next."""
+        """What each phrase stands for, `(phrases,)`: its bin's middle; the outermost are as wide as the next."""
         edges = np.array(self.edges)
         if len(edges) < 2:
             return np.array([*(edges - 0.5), *(edges + 0.5)]) if len(edges) else np.zeros(1)

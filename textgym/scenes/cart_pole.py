@@ -18,8 +18,9 @@ ENGLISH = Describer(
     (
         phrased(
             PLACE,
-            "The cart is at the left edge|The cart is far left|The cart is left of the middle|The cart is in the middle|"
-            "The cart is right of the middle|The cart is far right|The cart is at the right edge",
+            "The cart is at the left edge|The cart is far left|The cart is left of the middle|"
+            "The cart is in the middle|The cart is right of the middle|The cart is far right|"
+            "The cart is at the right edge",
         ),
         phrased(
             SPEED,
@@ -61,15 +62,16 @@ CHINESE = Describer(
 
 
 def rule(numbers: FloatArray) -> IntArray:
-    """Push to where the pole falls, and a little against the cart's own drift: a linear feedback on all four numbers."""
-    push = numbers @ np.array([0.1, 0.3, 6.0, 1.0])
+    """Push to where the pole falls, by a linear feedback on all four numbers."""
+    push: FloatArray = numbers @ np.array([0.1, 0.3, 6.0, 1.0])
     return (push > 0).astype(np.int64)
 
 
 def worth(numbers: FloatArray) -> FloatArray:
     """Return how far from failing states are, 1 at rest in the middle, 0 at an edge or where the pole lies."""
     room = 1 - np.abs(numbers[:, [0, 2]] + 0.1 * numbers[:, [1, 3]]) / np.array([2.4, 0.21])
-    return np.clip(room.min(axis=1), 0.0, 1.0)
+    part: FloatArray = np.clip(room.min(axis=1), 0.0, 1.0)
+    return part
 
 
 SCENE = Scene(

@@ -22,7 +22,8 @@ ENGLISH = Describer(
     (
         phrased(
             FIVE,
-            "The craft is far left|The craft is left|The craft is above the pad|The craft is right|The craft is far right",
+            "The craft is far left|The craft is left|The craft is above the pad|"
+            "The craft is right|The craft is far right",
         ),
         phrased((0.1, 0.4, 0.8, 1.2), "at the ground|low|half way down|high|very high"),
         phrased(SPEED, "flying left fast|flying left|keeping its place|flying right|flying right fast"),
@@ -67,7 +68,8 @@ def rule(numbers: FloatArray) -> IntArray:
 def worth(numbers: FloatArray) -> FloatArray:
     """Return 1 at rest on the pad, less the farther, faster and more tilted the craft is."""
     x, y, vx, vy, angle = numbers[:, :5].T
-    return np.clip(1 - (np.hypot(x, y) + np.hypot(vx, vy) + np.abs(angle)) / 3, 0.0, 1.0)
+    part: FloatArray = np.clip(1 - (np.hypot(x, y) + np.hypot(vx, vy) + np.abs(angle)) / 3, 0.0, 1.0)
+    return part
 
 
 SCENE = Scene(

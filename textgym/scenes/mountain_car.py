@@ -55,7 +55,8 @@ def worth(numbers: FloatArray) -> FloatArray:
     """
     x, v = numbers.T
     energy = v**2 / 2 + 0.0025 / 3 * (np.sin(3 * x) + 1)
-    return np.clip(energy / (0.0025 / 3 * (np.sin(1.5) + 1)), 0.0, 1.0)
+    part: FloatArray = np.clip(energy / (0.0025 / 3 * (np.sin(1.5) + 1)), 0.0, 1.0)
+    return part
 
 
 SCENE = Scene(

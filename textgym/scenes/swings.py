@@ -104,7 +104,8 @@ def pendulum_rule(numbers: FloatArray) -> IntArray:
     angle, speed = numbers.T
     low = np.where(speed**2 / 2 + 15 * np.cos(angle) < 15, np.sign(speed), -np.sign(speed))
     torque = np.where(np.abs(angle) < 0.5, -np.sign(4 * angle + speed), low)
-    return torque.astype(np.int64) + 1
+    action: IntArray = torque.astype(np.int64) + 1
+    return action
 
 
 def pendulum_worth(numbers: FloatArray) -> FloatArray:
