@@ -9,6 +9,7 @@ import platform
 from typing import Any
 
 from textgym import Task
+from textgym.control import ControlRows
 
 from .config import Config
 from .state import env_of
@@ -47,6 +48,9 @@ def environment(env: Any) -> dict[str, Any]:
     if isinstance(task, Task):
         tokens = [task.vocabulary.tokens, task.vocabulary.symbols, task.vocabulary.eos]
         vocabulary = hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
+    control = env.get_attr("rows", 0)[0] if hasattr(env, "has_attr") and env.has_attr("rows") else None
+    if isinstance(control, ControlRows):
+        vocabulary = hashlib.sha256(json.dumps(control.view.describer.vocabulary.tokens).encode()).hexdigest()
     return {
         "vocabulary": vocabulary,
         "observation": str(env.observation_space),

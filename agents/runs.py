@@ -280,8 +280,7 @@ def check_agent(folder: Path, config: Config, agent: str | None) -> None:
 def _make_env(folder: Path, config: Config, state: Arrays | None) -> Any:
     """Return an environment like the run's, no larger than the state of it that the run holds, if it does."""
     with _refusing(f"{folder} asks for an environment that cannot be made", keep=UnknownName):
-        task = config.task()  # refuses an id that is not registered here, before Gymnasium sees it
-        width = task.max_prompt + task.horizon
+        width = config.check()  # refuses an id that is not registered here, before Gymnasium sees it
         held = UNSEEN if state is None else sum(array.size for array in state.values())
         if width * config.n_envs > held:
             raise InvalidSetting(f"{config.n_envs} rows of {width} tokens, where {held} numbers of state are there")
@@ -303,7 +302,7 @@ def _check_size(folder: Path, config: Config, env: Any, learned: Arrays) -> None
     shape = nested(config.settings).get("policy")
     if config.agent in AGENTS and isinstance(shape, dict):
         policy = TransformerSettings.read(shape, f"{folder}: policy")
-        asked = 12 * policy.n_layers * policy.d_model**2 + env.observation_space.shape[0] * policy.d_model
+        asked = 12 * policy.n_layers * policy.d_model**2 + (env.observation_space.shape or (0,))[0] * policy.d_model
         if asked > (held := sum(array.size for array in learned.values())):
             raise InvalidSetting(f"{folder}: a policy of {short(shape)} has more than the {held} parameters there.")
 

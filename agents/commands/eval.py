@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,13 +21,17 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a run's mean return, success rate and sample completions."""
-    from .. import evaluation, runs
+    from .. import control, evaluation, runs
 
     if module is not None:
         importlib.import_module(module)
     found = runs.read_run(run)
     loaded, config = runs.restore(found, agent=agent, device=device)[0], found.config
-    result = evaluation.evaluate(loaded, config.task(), episodes, deterministic=not sample, seed=seed)
+    rules: dict[str, Any] = {"episodes": episodes, "deterministic": not sample, "seed": seed}
+    if config.is_control:
+        result = control.evaluate_control(loaded, *config.control(), **rules)
+    else:
+        result = evaluation.evaluate(loaded, config.task(), **rules)
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False))
         return

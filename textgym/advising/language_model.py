@@ -78,7 +78,7 @@ class LanguageModelAdvisor:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.path, trust_remote_code=False, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(self.path, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(self.path, trust_remote_code=False, use_safetensors=True)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         self._loaded = tokenizer, model.to(self.device).eval()  # type: ignore[arg-type]

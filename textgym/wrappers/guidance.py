@@ -116,8 +116,8 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         InvalidSetting: continuous actions; a name where nothing is known about the environment.
         UnknownName: no describer, adviser, reward or language of that name.
         InvalidState, InvalidDescription, InvalidAdvice: (from `reset` and `step`) a state that is not finite, a
-            describer that gives no text, an adviser that does not give one text a text. An adviser that raises gives no guidance,
-            and `counts` counts it.
+            describer that gives no text, an adviser that does not give one text a text. An adviser that raises gives
+            no guidance, and `counts` counts it.
 
     Example:
         >>> env = GuidanceWrapper(gymnasium.make("CartPole-v1"), "compact", "expert")
@@ -165,6 +165,8 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 ROW = np.zeros(1, np.int64)
+BATCH = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autoreset_mode", "max_episode_steps")
+"""Arguments of `make_vec` that are none of one row's."""
 
 
 class VectorGuidanceWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -261,4 +263,6 @@ def row_of(env: VectorEnv[Any, Any, Any]) -> Any:
         return singles[0]
     if env.spec is None:
         return env
-    return gymnasium.make(env.spec.id, **{k: v for k, v in env.spec.kwargs.items() if k != "render_mode"})
+    return gymnasium.make(
+        env.spec.id, **{name: value for name, value in env.spec.kwargs.items() if name not in (*BATCH, "render_mode")}
+    )

@@ -73,14 +73,13 @@ class Teller:
         return Vocabulary(tuple(tokens), (UNKNOWN,), None, own.codec)
 
     def _width(self, said: Sequence[str]) -> int:
-        known = isinstance(self.describer, Describer) and self.vocabulary.codec == self.describer.vocabulary.codec
+        describer = self.describer
+        known = isinstance(describer, Describer) and self.vocabulary.codec == describer.vocabulary.codec
         if not known or (self.consultation is not None and not said):
             raise InvalidSetting("how long a text may become is not known: give max_tokens=.")
-        return (
-            len(self.ids(self.instruction))
-            + self.describer.width
-            + max((len(self.ids(text)) for text in said), default=0)
-        )
+        assert isinstance(describer, Describer)
+        advice = max((len(self.ids(text)) for text in said), default=0)
+        return len(self.ids(self.instruction)) + describer.width + advice
 
     def ids(self, text: str) -> list[int]:
         """Return the tokens of a text; words that the vocabulary lacks are one symbol, where it has that."""
@@ -114,8 +113,8 @@ def sayings(scene: Scene, language: str) -> list[str]:
 class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
     """An environment that is observed as text: an instruction, the described state, and what is advised, as tokens.
 
-    The observation is `Box(0, pad, (max_tokens,), int32)`, right-aligned, as TextGym's own environments have it, so that
-    a transformer or a pretrained language model can act in any environment of discrete actions.
+    The observation is `Box(0, pad, (max_tokens,), int32)`, right-aligned, as TextGym's own environments have it, so
+    that a transformer or a pretrained language model can act in any environment of discrete actions.
 
     Args:
         env: of discrete actions.
