@@ -130,18 +130,22 @@ def controls(seen: Probe) -> Mapping[str, Choice]:
     """Return what works on control tasks: short observations that tell the whole state, and long episodes."""
     why = "a control task"
     rollout = 128 * seen.n_envs
-    gamma = Choice(0.98, f"{why}: some fifty steps count") if seen.gamma is None else Choice(seen.gamma, GAMMA)
+    gamma = Choice(0.99, f"{why}: some hundred steps count") if seen.gamma is None else Choice(seen.gamma, GAMMA)
     return {
         "gamma": gamma,
-        "learning_rate": Choice(1e-3, why),
+        "learning_rate": Choice(3e-3, why),
+        "learning_rate_schedule": Choice("linear", f"{why}: what it can at the end it should not lose again"),
         "ent_coef": Choice(0.0, f"{why}: its few actions are tried often enough"),
-        "gae_lambda": Choice(0.9, why),
+        "gae_lambda": Choice(0.95, why),
         "n_steps": Choice(128, why),
         "n_epochs": Choice(8, f"{why}: steps are dear, and updates stay small"),
         "batch_size": Choice(
             max(1, min(512, rollout // 4)), f"a quarter of the rollout's {rollout} transitions, at most 512"
         ),
-        "policy": Choice(TransformerSettings(d_model=32, n_layers=1), f"{why}: an observation is a few tokens"),
+        "policy": Choice(TransformerSettings(n_layers=1), f"{why}: an observation is a few tokens"),
+        "reward_scale": Choice(
+            round(max(1 - gamma.value, 0.001), 6), f"{why}: what steps of 1 are worth in all becomes 1"
+        ),
     }
 
 

@@ -43,7 +43,7 @@ class Options:
     guidance: str = "none"
     shaping: str = "agreement"
     weight: Any = 1.0
-    gamma: float = 0.98
+    gamma: float = 0.99
     noise: float = 0.3
     guidance_seed: int = 0
     language: str = "english"
