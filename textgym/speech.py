@@ -11,7 +11,7 @@ from textgym.errors import InvalidSetting
 NOT = re.compile(r"(?:\b(?:not|never|avoid|without|rather than|instead of)|n't|n’t)\s+(?:\w+\s+){0,3}$")  # noqa: RUF001
 NOT_ZH = re.compile(r"(?:不要|不能|不应|不可|不是|不|别|勿|避免|而非)\w{0,2}$")
 POINTS = re.compile(
-    r"(?<![\d.,-])(\d+(?:\.\d+)?)\s*(?:/|of|out of|分\s*/)\s*10(?![\d.])|满分十分[得打](\d+(?:\.\d+)?)分"
+    r"(?<![\d.,-])(\d+(?:\.\d+)?)\s*(?:/|of|out of|分\s*/)\s*10(?!\d|\.\d)|满分十分[得打](\d+(?:\.\d+)?)分"
 )
 JUDGED = (
     (1.0, ("excellent", "perfect", "极好", "完美")),
