@@ -162,8 +162,8 @@ def test_the_adversary_says_the_opposite_and_others_nothing() -> None:
     known = scene("CartPole-v1")
     asked = Asked(known, known.describers["english"], "chinese")
     text = known.describers["english"](np.array([0, 0, 0.1, 0.5]))
-    assert ADVISORS["expert"](asked)([text]) == ["向右推。满分十分得3分。"]
-    assert ADVISORS["adversarial"](asked)([text]) == ["向左推。满分十分得7分。"]
+    assert ADVISORS["expert"](asked)([text]) == ["向右推。满分十分得4分。"]
+    assert ADVISORS["adversarial"](asked)([text]) == ["向左推。满分十分得6分。"]
     assert ADVISORS["silent"](asked)([text]) == [""]
     said = ADVISORS["irrelevant"](asked)([text])[0]
     assert said
@@ -255,13 +255,12 @@ def test_endpoints_that_cannot_be_are_refused(kwargs: dict[str, Any], error: typ
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a tiny GPT-2 that knows letters."""
     from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
-    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
     folder = tmp_path_factory.mktemp("model")
-    pieces = [*bytes_to_unicode().values(), "<|endoftext|>"]
+    pieces = [*map(chr, range(33, 127)), "Ġ", "<|endoftext|>"]  # a byte-level tokenizer's blank
     GPT2Tokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]).save_pretrained(folder)
     config = GPT2Config(
-        vocab_size=257, n_positions=256, n_layer=1, n_embd=16, n_head=2, bos_token_id=256, eos_token_id=256
+        vocab_size=96, n_positions=256, n_layer=1, n_embd=16, n_head=2, bos_token_id=95, eos_token_id=95
     )
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
