@@ -6,6 +6,7 @@ import copy
 import pickle
 import random
 import warnings
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -66,7 +67,7 @@ def test_both_checkers_find_nothing(id: str, settings: dict[str, Any]) -> None:
 def test_a_batch_equals_singles_to_the_bit(id: str, mode: AutoresetMode, n: int) -> None:
     for settings in SETTINGS:
         mine = batch(id, n, mode, **settings)
-        theirs = SyncVectorEnv([lambda settings=settings: single(id, **settings)] * n, autoreset_mode=mode)
+        theirs = SyncVectorEnv([partial(single, id, **settings)] * n, autoreset_mode=mode)
         agree(f"{id}, reset", mine.reset(seed=3), theirs.reset(seed=3))
         chance = np.random.default_rng(n)
         for step in range(60):
@@ -147,12 +148,12 @@ def test_refused_actions_change_nothing(id: str) -> None:
     size = one.control.actions
     wrong = [[-1, 0], [0, size], [0.0, 0.0], [0, np.nan], [0], 0, [[0], [0]], ["0", "0"], [True, False], None]
     for env, actions in ((one, [-1, size, 0.0, np.nan, None, "0", True, [0]]), (rows, wrong)):
-        env.reset(seed=0)  # type: ignore[attr-defined]
-        before = env.get_state()  # type: ignore[attr-defined]
-        for action in actions:  # type: ignore[attr-defined]
+        env.reset(seed=0)
+        before = env.get_state()
+        for action in actions:
             with pytest.raises(InvalidAction):
-                env.step(action)  # type: ignore[attr-defined]
-            agree("the state", env.get_state(), before)  # type: ignore[attr-defined]
+                env.step(action)
+            agree("the state", env.get_state(), before)
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -183,7 +184,7 @@ def test_observations_are_in_their_space_and_nobody_elses(id: str, observation: 
 
 @pytest.mark.parametrize("id", IDS)
 def test_pixels_and_text_are_shown(id: str) -> None:
-    frames = []
+    frames: list[Any] = []
     for mode in ("rgb_array", "ansi"):
         env = batch(id, 2, render_mode=mode, guidance="expert")
         env.reset(seed=0)

@@ -107,7 +107,7 @@ def test_features_of_ones_own_become_tokens() -> None:
     assert describe.vocabulary.size == 5 + 32
     for wrong in ({"a": (1, 0)}, {"a": (0, 1, 1)}, {"a": "01"}, {"a": (0,)}, {"a": (0, float("nan"))}, {}):
         with pytest.raises(InvalidSetting):
-            describe_features(**wrong)  # type: ignore[arg-type]
+            describe_features(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,9 @@ def test_a_language_model_says_the_likelier_candidate(model: Path) -> None:
 
     adviser = LanguageModelAdvisor(str(model), ("left", "to the right"), prompt="{state}:", normalised=False)
     texts = ["x1", "a longer state", "x9 v3"]
-    tokenizer, network = AutoTokenizer.from_pretrained(model), AutoModelForCausalLM.from_pretrained(model).eval()
+    network: Any = AutoModelForCausalLM.from_pretrained(model)
+    network.eval()
+    tokenizer = AutoTokenizer.from_pretrained(model)
     for text, said, scores in zip(texts, adviser(texts), adviser.scores([f"{text}:" for text in texts])):
         expected = []
         for candidate in adviser.candidates:

@@ -114,7 +114,9 @@ def test_potential_based_guidance_keeps_the_optimal_policy_of_frozen_lake(name: 
         for s, of_state in lake.P.items()
     }
     plain, guided = solve_table(lake.P, gamma)[1], solve_table(shaped, gamma)[1]
-    inside = np.array([not all(end for _, _, _, end in lake.P[s][0]) or lake.P[s][0][0][1] != s for s in states])
+    inside = np.array(
+        [not all(end for _, _, _, end in lake.P[s][0]) or lake.P[s][0][0][1] != s for s in states.tolist()]
+    )
     np.testing.assert_allclose(guided[inside], plain[inside] - phi[inside, None], atol=1e-8)
     best = plain[inside] >= plain[inside].max(axis=1, keepdims=True) - 1e-7
     assert (best == (guided[inside] >= guided[inside].max(axis=1, keepdims=True) - 1e-7)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -126,11 +127,11 @@ def test_the_best_parameters_are_kept_and_given_back() -> None:
 
 def _noted(best: Best, agent: Any, worth: float) -> None:
     """Evaluate with a result of the test's own."""
-    import agents.best as module
+    module: Any = importlib.import_module("agents.best")
 
     real = module.evaluate_control
     result = real(agent, best.control, best.options, 1)
-    module.evaluate_control = lambda *_, **__: type(result)(worth, 0.0, None, 1, [])  # type: ignore[assignment]
+    module.evaluate_control = lambda *_, **__: type(result)(worth, 0.0, None, 1, [])
     try:
         Best.evaluate(best, agent)
     finally:
