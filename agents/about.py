@@ -12,6 +12,7 @@ from reprlib import repr as short
 from typing import Any
 
 from textgym import Task
+from textgym.control import ControlRows
 from textgym.errors import InvalidSetting
 
 from .config import Config
@@ -83,6 +84,9 @@ def environment(env: Any) -> dict[str, Any]:
     if isinstance(task, Task):
         tokens = [task.vocabulary.tokens, task.vocabulary.symbols, task.vocabulary.eos]
         vocabulary = hashlib.sha256(json.dumps(tokens).encode()).hexdigest()
+    control = env.get_attr("rows", 0)[0] if hasattr(env, "has_attr") and env.has_attr("rows") else None
+    if isinstance(control, ControlRows):
+        vocabulary = hashlib.sha256(json.dumps(control.view.describer.vocabulary.tokens).encode()).hexdigest()
     return {
         "vocabulary": vocabulary,
         "observation": str(env.observation_space),

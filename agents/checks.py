@@ -7,12 +7,8 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from textgym.errors import InvalidSetting
-
-Array = npt.NDArray[Any]
+from textgym.states import array_like as array_like
 
 
 def count(state: Mapping[str, Any], name: str) -> int:
@@ -21,17 +17,6 @@ def count(state: Mapping[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise InvalidSetting(f"{name}={value!r} is no count.")
     return value
-
-
-def array_like(state: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: Any, low: Any, high: Any) -> Array:
-    """Return a copy of a state's array, whose numbers must lie from `low` to `high`, both of them allowed."""
-    value = state[name]
-    if not isinstance(value, np.ndarray) or (value.shape, value.dtype) != (shape, np.dtype(dtype)):
-        given = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else repr(value)
-        raise InvalidSetting(f"{name} is {given}; this agent needs {np.dtype(dtype)} {shape}.")
-    if not ((low <= value) & (value <= high)).all():  # nor is NaN between them
-        raise InvalidSetting(f"{name} has a number that is not from {np.min(low)} to {np.max(high)}.")
-    return value.copy()
 
 
 def statistics(state: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[bool]]:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from textgym import Task, load_task
+from textgym import Control, Task, control_ids, load_control, load_task
+from textgym.control import Options
 from textgym.errors import InvalidSetting
 
 from .layers import flat
@@ -73,10 +74,31 @@ class Config(Settings):
                 "environment by a registered id alone."
             )
         task = load_task(self.env, **self.env_kwargs)
-        width = task.max_prompt + task.horizon
+        self._fits(task.max_prompt + task.horizon)
+        return task
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the run is about a control task, which has no Task."""
+        return self.env in control_ids()
+
+    def control(self) -> tuple[Control, Options]:
+        """Return the control task that the run is about; raises as `task` does."""
+        control, options = load_control(self.env or "", **self.env_kwargs)
+        self._fits(options.describer(control).width)
+        return control, options
+
+    def check(self) -> int:
+        """Return how many tokens an observation has; raises as `task` does where the environment cannot be made."""
+        if self.is_control:
+            control, options = self.control()
+            return options.describer(control).width
+        task = self.task()
+        return task.max_prompt + task.horizon
+
+    def _fits(self, width: int) -> None:
         if width * self.n_envs > LARGEST:
             raise InvalidSetting(f"{self.n_envs} rows of {width} tokens are asked for; {LARGEST} tokens are the most.")
-        return task
 
     def difference(self, old: Config) -> str | None:
         """Return how another run than this one is `old`, in words; None where it is an older state of this one."""

@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from textgym.errors import InvalidSetting
 
 from .buffers import EpisodeRolloutBuffer
+from .joined import JoinedExtractor
 from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
 from .prefixes import holds_tokens
 from .probe import Probe
@@ -99,10 +100,13 @@ def _arguments(env: Any, settings: DeepSettings, own: Mapping[str, Any]) -> dict
         if not holds_tokens(space):
             raise InvalidSetting(f"policy.model: a language model reads rows of tokens; here observations are {space}.")
         return {**arguments, **own, "policy_kwargs": settings.policy.model_dump()}
-    sizes = {"policy_kwargs": {"features_extractor_kwargs": settings.policy.model_dump()}}
+    sizes: dict[str, Any] = {"policy_kwargs": {"features_extractor_kwargs": settings.policy.model_dump()}}
     if holds_tokens(space):
         return {**arguments, **own, **sizes}
     if isinstance(space, spaces.Dict):
-        tokens = "tokens" in space.spaces and holds_tokens(space["tokens"])
-        return {**arguments, **({"policy": own["policy"], **sizes} if tokens else {"policy": "MultiInputPolicy"})}
+        if "tokens" not in space.spaces or not holds_tokens(space["tokens"]):
+            return {**arguments, "policy": "MultiInputPolicy"}
+        if len(space.spaces) > 1:
+            sizes["policy_kwargs"]["features_extractor_class"] = JoinedExtractor
+        return {**arguments, "policy": own["policy"], **sizes}
     return {**arguments, "policy": "MlpPolicy"}

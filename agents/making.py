@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from textgym import Task, TextGenVectorEnv, env_ids, load_task
+from textgym import Task, TextGenVectorEnv, control_ids, env_ids, load_control, load_task
 from textgym.errors import require_positive
 
 from .vec_env import Origin, SB3VecEnv
@@ -36,7 +36,8 @@ def make_vec_env(id_or_task: str | Task, n_envs: int = 1, seed: int | None = Non
     if not isinstance(id_or_task, str):
         env = TextGenVectorEnv(id_or_task, n_envs, AutoresetMode.SAME_STEP, **task_kwargs)
     elif _is_ours(id_or_task):
-        load_task(id_or_task, **{key: value for key, value in task_kwargs.items() if key != "render_mode"})
+        load = load_control if id_or_task.rpartition(":")[2] in control_ids() else load_task  # refuses what is mistyped
+        load(id_or_task, **{key: value for key, value in task_kwargs.items() if key != "render_mode"})
         kwargs = {**task_kwargs, "autoreset_mode": AutoresetMode.SAME_STEP}
         env = gymnasium.make_vec(id_or_task, n_envs, vectorization_mode="vector_entry_point", **kwargs)
     else:

@@ -25,7 +25,7 @@ from .missing import counts_nothing
 from .probe import Probe
 from .recipe import Recipe
 from .scaled import reward_scale
-from .settings import Choice, ControlledSettings, Count, NotNegative, Positive, Share
+from .settings import Choice, ControlledSettings, Count, NotNegative, Positive, Share, TransformerSettings
 
 
 class PPOSettings(ControlledSettings):
@@ -116,6 +116,8 @@ class GuardedPPO(Guarded, Collecting, PPO):
 
 def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what the environment's length, scale and density of reward speak for."""
+    if seen.control:
+        return controls(seen)
     n_steps = given.n_steps if "n_steps" in given.model_fields_set else min(256, max(32, 8 * seen.width))
     rollout, most = n_steps * seen.n_envs, 128 if seen.dense else 256
     dividing = (size for size in range(min(most, rollout // 2), most // 4, -1) if rollout % size == 0)
@@ -135,6 +137,32 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
         "batch_size": Choice(batch, f"at most {most}, and where it can divides the rollout's {rollout} transitions"),
         "reward_scale": reward_scale(seen),
     }
+
+
+def controls(seen: Probe) -> Mapping[str, Choice]:
+    """Return what works on control tasks: short observations that tell the whole state, and long episodes."""
+    why = "a control task"
+    rollout = 128 * seen.n_envs
+    gamma = Choice(0.99, f"{why}: some hundred steps count") if seen.gamma is None else Choice(seen.gamma, GAMMA)
+    return {
+        "gamma": gamma,
+        "learning_rate": Choice(3e-3, why),
+        "learning_rate_schedule": Choice("linear", f"{why}: what it can at the end it should not lose again"),
+        "ent_coef": Choice(0.0, f"{why}: its few actions are tried often enough"),
+        "gae_lambda": Choice(0.95, why),
+        "n_steps": Choice(128, why),
+        "n_epochs": Choice(8, f"{why}: steps are dear, and updates stay small"),
+        "batch_size": Choice(
+            max(1, min(512, rollout // 4)), f"a quarter of the rollout's {rollout} transitions, at most 512"
+        ),
+        "policy": Choice(TransformerSettings(n_layers=1), f"{why}: an observation is a few tokens"),
+        "reward_scale": Choice(
+            round(max(1 - gamma.value, 0.001), 6), f"{why}: what steps of 1 are worth in all becomes 1"
+        ),
+    }
+
+
+GAMMA = "the discount that the environment's potential-based shaping takes for the agent's"
 
 
 def build(env: Any, settings: PPOSettings, **runtime: Any) -> Any:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from textgym import Episodes, Task
+from textgym import Control, Episodes, Task
 from textgym.arrays import Array
+from textgym.control import Options
+from textgym.errors import InvalidSetting
 from textgym.rollouts import rollout, write_random
 
 EPISODES = 512
@@ -24,6 +26,8 @@ class Probe:
     longest: int = 0  # tokens of the longest
     largest: float = 0.0  # the greatest |return|
     rewarded: float = 0.0  # the share of steps whose reward is not 0
+    control: bool = False  # whether it is a control task: states and actions, told in words
+    gamma: float | None = None  # the discount that its potential-based shaping takes for the agent's
 
     @property
     def dense(self) -> bool:
@@ -41,6 +45,8 @@ def probe(env: Any, episodes: int = EPISODES, seed: int = 0) -> Probe:
     """
     shape = env.observation_space.shape
     width = shape[0] if shape else 1
+    if is_control(env):
+        return Probe(env.num_envs, width, control=True, gamma=shaping_discount(env))
     task = env.get_attr("task", 0)[0] if env.has_attr("task") else None
     if not isinstance(task, Task):
         return Probe(env.num_envs, width)
@@ -61,3 +67,27 @@ def probe(env: Any, episodes: int = EPISODES, seed: int = 0) -> Probe:
         largest=float(np.abs(returns).max()),
         rewarded=paid / int(written.length.sum()),
     )
+
+
+def is_control(env: Any) -> bool:
+    """Return whether an environment is a control task of TextGym's."""
+    return env.has_attr("control") and isinstance(env.get_attr("control", 0)[0], Control)
+
+
+def shaping_discount(env: Any) -> float | None:
+    """Return the discount that a control task's potential-based shaping takes for the agent's; None where none is."""
+    if not is_control(env):
+        return None
+    options: Options = env.get_attr("options", 0)[0]
+    return options.gamma if options.guidance != "none" and options.shaping == "potential" else None
+
+
+def check_discount(env: Any, gamma: float | None) -> None:
+    """Raise `InvalidSetting` where an agent's discount is not the one of its environment's potential-based shaping."""
+    shared = shaping_discount(env)
+    if shared is not None and gamma is not None and gamma != shared:
+        raise InvalidSetting(
+            f"gamma={gamma} is the agent's, but the environment's potential-based shaping has gamma={shared}; only "
+            f"where both are one does guidance leave the best policy as it is. Give the agent gamma={shared} "
+            f"(--set gamma={shared}), or the environment gamma={gamma} (--env gamma={gamma})."
+        )

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from textgym.errors import InvalidSetting
 
 from .device import check_device
-from .probe import Probe, probe
+from .probe import Probe, check_discount, probe
 from .settings import Choice, DeepSettings, Settings
 from .state import base_model_of
 from .table import RUNTIME, Made
@@ -49,6 +49,7 @@ class Recipe(Generic[S]):
         runtime = {key: overrides.pop(key) for key in RUNTIME if key in overrides}
         check_device(runtime.get("device", "auto"))
         settings, _ = self.resolve(env, overrides)
+        check_discount(env, getattr(settings, "gamma", None))
         try:
             agent = self.build(env, settings, **runtime)
         except AssertionError as error:  # SB3's way to refuse settings that do not fit each other

@@ -289,8 +289,7 @@ def check_agent(folder: Path, config: Config, agent: str | None) -> None:
 def _make_env(folder: Path, config: Config, state: Arrays | None) -> Any:
     """Return an environment like the run's, no larger than the state of it that the run holds, if it does."""
     with refusing(f"{folder} asks for an environment that cannot be made", keep=UnknownName):
-        task = config.task()  # refuses an id that is not registered here, before Gymnasium sees it
-        width = task.max_prompt + task.horizon
+        width = config.check()  # refuses an id that is not registered here, before Gymnasium sees it
         held = UNSEEN if state is None else sum(array.size for array in state.values())
         if width * config.n_envs > held:
             raise InvalidSetting(f"{config.n_envs} rows of {width} tokens, where {held} numbers of state are there")

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textgym import Task
 from textgym.errors import InvalidSetting
 
+from .best import Best
 from .config import Config
+from .control import evaluate_control
 from .device import check_device
 from .evaluation import evaluate
 from .initialising import sized
@@ -27,6 +28,8 @@ from .table import AGENTS, load_agent, make
 from .watch import Watch
 
 LOGS = "tensorboard"
+CONTROL = {"steps": 150_000, "n_envs": 16}
+"""What a run on a control task has where nothing is said: episodes are long, and states are many."""
 
 
 def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
@@ -50,7 +53,9 @@ def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
                 f"Begin from it: --init DIR; or leave `{made}` out."
             )
     maker = load_agent(config.agent)
-    config.task()
+    config.check()
+    if config.is_control:
+        config = config.model_copy(update={name: value for name, value in CONTROL.items() if name not in fields})
     if config.init is not None:
         settings = sized(maker, config.init, settings)
         config = config.model_copy(update={"settings": settings})
@@ -123,7 +128,8 @@ def resume(
         if not exact:
             raise InvalidSetting(
                 f"{folder} cannot be continued exactly: {config.agent} or its environment has no `get_state` and "
-                "`set_state`, or it was interrupted in mid-update. agents.load(DIR) reads it and learns on anew."
+                "`set_state`, it was interrupted in mid-update, or it keeps the best of its policies. "
+                "agents.load(DIR) reads it and learns on anew."
             )
     else:  # it was stopped before it had learned anything
         check_agent(folder, config, agent)
@@ -145,7 +151,7 @@ def _logs(folder: Path) -> Path:
 
 def fresh(config: Config, device: str) -> Any:
     """Return a new agent in a new environment."""
-    config.task()
+    config.check()
     env = make_vec_env(config.env or "", config.n_envs, seed=config.seed, **config.env_kwargs)
     runtime = {"seed": config.seed, "device": check_device(device), "init": config.init}
     agent = make(config.agent, env, **runtime, **config.settings)
@@ -156,12 +162,15 @@ def fresh(config: Config, device: str) -> Any:
 
 def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
     """Let an agent learn up to the run's last step, save it, and print what it then writes."""
-    task, folder, done = config.task(), keeper.folder, getattr(agent, "num_timesteps", 0)
+    task = None if config.is_control else config.task()
+    best = Best(*config.control(), config.steps) if config.is_control else None
+    folder, done = keeper.folder, getattr(agent, "num_timesteps", 0)
     known = inspect.signature(agent.learn).parameters
     watched = "callback" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
     start = time.perf_counter()
     with keeper.signals(at_once=not watched), Watch(config.steps, keeper.metrics, task, texts) as watch:
-        arguments: dict[str, Any] = {"callback": [keeper.metrics, watch, keeper]} if watched else {}
+        watching = [keeper.metrics, watch, keeper, *([] if best is None else [best])]
+        arguments: dict[str, Any] = {"callback": watching} if watched else {}
         if done:
             arguments["reset_num_timesteps"] = False
         try:
@@ -176,9 +185,12 @@ def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
         what, way = ("To go on", "train --resume") if watched else ("What it learned", "eval")
         print("Stopped." if folder is None else f"Stopped. {what}: {_command(way, folder, config)}")
         raise SystemExit(128 + keeper.signal)
-    if folder is not None:
-        save(agent, folder, overwrite=True, metrics=keeper.metrics.text() if watched else None)
-    _report(agent, task, seconds)
+    older = best is not None and best.restore(agent)
+    if folder is not None:  # with parameters that are not the newest it cannot go on as if it had never stopped
+        save(agent, folder, overwrite=True, metrics=keeper.metrics.text() if watched else None, exact=not older)
+    _report(agent, config, seconds)
+    if best is not None:
+        print(f"Kept: what it had learned after {best.step} steps, the best of those evaluated.")
     if folder is not None:
         print(f"The run is in {folder}: {_command('eval', folder, config)}")
 
@@ -189,8 +201,9 @@ def _command(name: str, folder: Path, config: Config) -> str:
     return shlex.join(["textgym", *name.split(), str(folder), *own])
 
 
-def _report(agent: Any, task: Task, seconds: float) -> None:
-    result = evaluate(agent, task)
-    print(f"Trained for {seconds:.1f} s. Greedy writing now earns {result.mean_return:.2f}", end="")
+def _report(agent: Any, config: Config, seconds: float) -> None:
+    result = evaluate_control(agent, *config.control()) if config.is_control else evaluate(agent, config.task())
+    doing = "acting" if config.is_control else "writing"
+    print(f"Trained for {seconds:.1f} s. Greedy {doing} now earns {result.mean_return:.2f}", end="")
     print("" if result.success_rate is None else f", success {result.success_rate:.0%}", end=":\n")
     print("\n".join(result.samples[:1] if len(set(result.samples)) == 1 else result.samples))

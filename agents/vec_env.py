@@ -18,7 +18,7 @@ from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
-from textgym import TextGenVectorEnv
+from textgym import ControlVectorEnv, TextGenVectorEnv
 from textgym.errors import InvalidReward, InvalidSetting
 
 from .checks import array_like
@@ -67,7 +67,7 @@ class SB3VecEnv(VecEnv):
         self._start = time.time()
         self._actions: Array | None = None
         self._owned = isinstance(
-            env, TextGenVectorEnv
+            env, (TextGenVectorEnv, ControlVectorEnv)
         )  # its observations are nobody else's; others may be live buffers
 
     def reset(self) -> Any:

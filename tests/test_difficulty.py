@@ -458,7 +458,7 @@ def test_prompts_that_hide_their_target_are_refused() -> None:
         difficulty(replace(load_task("TextGen-v0"), prompts=hidden))
 
 
-@pytest.mark.parametrize("id", textgym.env_ids())
+@pytest.mark.parametrize("id", textgym.task_ids())
 def test_every_id_has_a_difficulty_that_is_one(id: str) -> None:
     found = difficulty(id)
     assert isinstance(found, Difficulty)

@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 # Each part of textgym and what stands right below it; it may import all that stands below.
 BELOW = {
     "arrays": "",
+    "states": "arrays errors",
+    "batching": "arrays errors",
     "errors": "",
     "font": "",
     "space": "",
@@ -33,9 +35,9 @@ BELOW = {
     "registration": "task",
     "rendering": "task font",
     "rollouts": "task",
-    "envs": "prompts rewards masks registration chance",
+    "envs": "prompts rewards masks registration chance control",
     "env": "registration rendering actions space chance",
-    "vector_env": "env",
+    "vector_env": "env batching",
     "frontier": "task",
     "policies": "episodes",
     "regularised": "frontier policies",
@@ -49,7 +51,13 @@ BELOW = {
     "merging": "rollouts agreement frontier",
     "earning": "solving merging",
     "checking": "vector_env earning",
-    "wrappers": "vocabulary",
+    "describing": "vocabulary",
+    "speech": "errors",
+    "scenes": "describing speech",
+    "advising": "scenes",
+    "guiding": "advising states",
+    "wrappers": "guiding batching space",
+    "control": "guiding registration rendering batching actions chance space",
 }
 
 

@@ -24,6 +24,10 @@ from textgym.registration import env_spec, load_factory, load_task
 from textgym.rollouts import likely_actions, random_return, rollout, write_target
 
 IDS = [id for id in textgym.env_ids() if id == "TextGen-v0" or id.startswith("TextGym/")]
+CONTROLS = [id for id in IDS if id in textgym.control_ids()]
+TASKS = [id for id in IDS if id in textgym.task_ids()]
+"""Control tasks have states and actions, and no Task: what is said of texts, prompts, targets, masks and optima is said
+of the others alone. What is said of every environment is checked on these too, below and in test_control_laws.py."""
 SECTIONS = ("Description", "Prompts", "Actions", "Observation", "Reward", "Episode end", "Arguments", "Version history")
 HISTORY = """
 import pickle, sys
@@ -38,13 +42,13 @@ print(pickle.dumps([array.tobytes() for array in history]).hex())
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", TASKS)
 def test_every_law_holds(id: str, law: object) -> None:
     assert callable(law)
     assert law(Case(load_task(id))) is None  # a broken law raises
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", TASKS)
 def test_the_target_earns_the_optimum_and_random_writing_what_is_computed(id: str) -> None:
     task = paid_on_average(load_task(id))
     prompts = tuple(task.draw([np.random.default_rng(0)] * 40))  # those that rollout(seed=0) draws
@@ -59,7 +63,7 @@ def test_the_target_earns_the_optimum_and_random_writing_what_is_computed(id: st
     assert found.random_return <= found.optimal_return + 1e-9 == solution.optimal_return + 1e-9
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", TASKS)
 def test_gymnasium_makes_both_forms_and_they_agree_over_hundreds_of_steps(id: str) -> None:
     singles = gymnasium.make_vec(
         id, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -100,16 +104,17 @@ def test_a_spec_survives_json(id: str) -> None:
     assert remade.observation_space == gymnasium.make(id).observation_space
 
 
-@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("id", TASKS)
 def test_a_task_pickles_small(id: str) -> None:
     assert len(pickle.dumps(load_task(id))) < 100_000
 
 
 @pytest.mark.parametrize("id", IDS)
 def test_the_page_has_every_section_and_names_every_argument(id: str) -> None:
-    factory = load_factory(env_spec(id).kwargs["task"])
+    kwargs, control = env_spec(id).kwargs, id in CONTROLS
+    factory = load_factory(kwargs["control" if control else "task"])
     page = inspect.getdoc(factory) or ""
-    assert all(f"## {section}\n" in page for section in SECTIONS)
+    assert all(f"## {section}\n" in page for section in SECTIONS if not control or section != "Prompts")
     arguments = page.partition("## Arguments")[2].partition("## Version")[0]
     assert all(f"`{name}`" in arguments for name in inspect.signature(factory).parameters)
 

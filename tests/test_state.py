@@ -20,7 +20,7 @@ from textgym.chance import chance_state, restored_chance
 from textgym.errors import InvalidSetting
 
 MODES = ("NextStep", "SameStep", "Disabled")
-IDS = sorted(textgym.env_ids())
+IDS = sorted(textgym.task_ids())
 
 
 def single(id: str) -> TextGenEnv:

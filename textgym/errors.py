@@ -52,6 +52,18 @@ class MissingReward(InvalidReward):
     """A score could not be had: whatever scores failed, hung, or gave what is no score."""
 
 
+class InvalidState(ValueError):
+    """A state that cannot be described: NaN, infinite, of another shape or space."""
+
+
+class InvalidDescription(ValueError):
+    """A describer gave no text, or a text says nothing that its describer says."""
+
+
+class InvalidAdvice(ValueError):
+    """An advisor gave what are not as many texts as it was asked about."""
+
+
 class NotFinite(ArithmeticError):
     """Learning met a number that is NaN or infinite; it stopped before anything of it was kept."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -18,6 +18,8 @@ TaskFactory: TypeAlias = Callable[..., Task]
 
 ENTRY_POINT = "textgym.env:TextGenEnv"
 VECTOR_ENTRY_POINT = "textgym.vector_env:TextGenVectorEnv"
+CONTROL_ENTRY_POINT = "textgym.control.env:ControlEnv"
+CONTROL_VECTOR_ENTRY_POINT = "textgym.control.vector_env:ControlVectorEnv"
 
 
 def register(id: str, task: str, **task_kwargs: Any) -> None:
@@ -47,8 +49,22 @@ def register(id: str, task: str, **task_kwargs: Any) -> None:
 
 
 def env_ids() -> list[str]:
-    """Return the ids of all environments registered through `register`, sorted."""
-    return sorted(id for id, spec in gymnasium.registry.items() if spec.entry_point == ENTRY_POINT)
+    """Return the ids of all environments of TextGym, sorted: of those that write text, and of control tasks."""
+    return sorted([*task_ids(), *control_ids()])
+
+
+def task_ids() -> list[str]:
+    """Return the ids of all environments that write text, registered through `register`, sorted; each has a Task."""
+    return _ids(ENTRY_POINT)
+
+
+def control_ids() -> list[str]:
+    """Return the ids of all control tasks, registered through `register_control`, sorted; these have no Task."""
+    return _ids(CONTROL_ENTRY_POINT)
+
+
+def _ids(entry_point: str) -> list[str]:
+    return sorted(id for id, spec in gymnasium.registry.items() if spec.entry_point == entry_point)
 
 
 def env_spec(id: str) -> EnvSpec:
@@ -79,10 +95,16 @@ def load_task(id: str, **task_kwargs: Any) -> Task:
     Raises:
         UnknownName: no environment of TextGym has this id.
         TypeError: the factory has no such argument, or `task` is one: an id stands for its own factory.
+        InvalidSetting: it is a control task's id.
     """
+    if (spec := env_spec(id)).entry_point != ENTRY_POINT:
+        raise InvalidSetting(
+            f"{id} is a control task: it has states and actions, and no Task, which is about writing text. "
+            f"gymnasium.make({id!r}) makes it, textgym.load_control({id!r}) returns its rules."
+        )
     if "task" in task_kwargs:
         raise TypeError(f"{id} is its own task; task={task_kwargs['task']!r} cannot be given. Register another id.")
-    return build_task(**{**env_spec(id).kwargs, **task_kwargs})
+    return build_task(**{**spec.kwargs, **task_kwargs})
 
 
 def build_task(task: Task | TaskFactory | str, **task_kwargs: Any) -> Task:
@@ -102,16 +124,22 @@ def build_task(task: Task | TaskFactory | str, **task_kwargs: Any) -> Task:
     known = inspect.signature(factory).parameters
     for name in task_kwargs:
         if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise TypeError(f"{task} has no argument {name!r}. {hint}Known: {', '.join(known)}.")
+            raise unknown_argument(task, name, known)
     made = factory(**task_kwargs)
     if not isinstance(made, Task):
         raise InvalidSetting(f"{task!r} made {made!r}, which is no Task. Let the factory return textgym.Task(...).")
     return made
 
 
-def load_factory(task: str) -> TaskFactory:
+def unknown_argument(owner: object, name: str, known: Iterable[str]) -> TypeError:
+    """Return the error for an argument that a factory does not have; it suggests the nearest one."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return TypeError(f"{owner} has no argument {name!r}. {hint}Known: {', '.join(known)}.")
+
+
+def load_factory(task: str) -> Callable[..., Any]:
     """Return the factory at `"package.module:function"`.
 
     Raises:
@@ -119,7 +147,7 @@ def load_factory(task: str) -> TaskFactory:
     """
     module, _, name = task.partition(":")
     try:
-        factory: TaskFactory = getattr(importlib.import_module(module), name)
+        factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidSetting(
             f"no task factory at {task!r}: {error}. Write 'package.module:function', importable from here."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 
 from textgym.actions import check_actions
 from textgym.arrays import Array, BoolArray, FloatArray, IntArray
+from textgym.batching import autoreset_mode_of, masked, reset_mask_of, seeds_of
 from textgym.chance import chance_state, restored_chance
 from textgym.env import named, observation_space
 from textgym.episodes import Rows
@@ -57,7 +57,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         require_positive(num_envs=num_envs)
         self.task = build_task(task, **task_kwargs)
         self.num_envs = num_envs
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.autoreset_mode = autoreset_mode_of(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
         self.metadata = {**METADATA, "autoreset_mode": self.autoreset_mode}
         self.episodes = self.task.blank(num_envs)
@@ -85,10 +85,10 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
             TypeError: a mask that is no array of bool.
             ResetNeeded: a mask before the first whole reset.
         """
-        mask = _reset_mask(options, self.num_envs)
+        mask = reset_mask_of(options, self.num_envs)
         if mask is not None and not self._rngs:
             raise ResetNeeded("no row has begun. Call reset() without a reset_mask first.")
-        seeds = _seeds(seed, self.num_envs)
+        seeds = seeds_of(seed, self.num_envs)
         rows: Rows = ... if mask is None else mask.nonzero()[0]
         rngs = dict(enumerate(self._rngs))
         for row in range(self.num_envs) if rows is ... else rows.tolist():
@@ -200,7 +200,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         last = self.episodes if len(rows) == self.num_envs else self.episodes.take(rows)
         info: dict[str, Any] = {}
         if missing is not None and missing.any():
-            info |= _masked("reward_missing", missing, missing)
+            info |= masked("reward_missing", missing, missing)
         metrics: dict[str, Any] = {}
         for name, values in self.task.measure(last, rows, self.accepts_missing_rewards).items():
             has = ended
@@ -208,11 +208,11 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
                 values, has = np.where(lacking, 0.0, values), ended.copy()
                 has[rows[lacking]] = False
             if has.any():
-                metrics |= _masked(name, self._spread(values, rows), has)
+                metrics |= masked(name, self._spread(values, rows), has)
         if "success" in metrics:
-            info |= _masked("is_success", metrics["success"].astype(np.bool_), metrics["_success"])
+            info |= masked("is_success", metrics["success"].astype(np.bool_), metrics["_success"])
         if self.task.metrics:
-            info |= _masked("metrics", metrics, ended)
+            info |= masked("metrics", metrics, ended)
         if self.autoreset_mode is not AutoresetMode.SAME_STEP:
             return info
         observations = np.fromiter(last.tokens.copy(), dtype=object)
@@ -220,7 +220,7 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
             spread = np.full(self.num_envs, None, dtype=object)
             spread[rows] = observations
             observations = spread
-        return _masked("final_obs", observations, ended) | _masked("final_info", info, ended)
+        return masked("final_obs", observations, ended) | masked("final_info", info, ended)
 
     def _spread(self, values: FloatArray, rows: IntArray) -> FloatArray:
         """Return the rows' values among zeros for all others, `(n,)`."""
@@ -238,37 +238,3 @@ class TextGenVectorEnv(VectorEnv[IntArray, IntArray, Array]):
         if self.render_mode == "human":
             for row in range(self.num_envs):
                 render(self.episodes, row, "human")
-
-
-def _masked(key: str, values: Any, mask: BoolArray) -> dict[str, Any]:
-    """Return an entry of a batched info, with the mask of the rows that have it."""
-    return {key: values, f"_{key}": mask.copy()}
-
-
-def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(mode)
-    except ValueError as error:
-        names = [m.value for m in AutoresetMode]
-        raise InvalidSetting(f"autoreset_mode={mode!r} does not exist. Give one of {names}.") from error
-
-
-def _seeds(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
-    if seed is None or isinstance(seed, (int, np.integer)):
-        return [None if seed is None else int(seed) + row for row in range(n)]
-    if not hasattr(seed, "__len__"):
-        raise TypeError(f"seed={seed!r} is no integer, list of integers, or None.")
-    if len(seed) != n:
-        raise ValueError(f"{len(seed)} seeds for {n} rows. Give one number, or one a row.")
-    return [None if row is None else operator.index(row) for row in seed]
-
-
-def _reset_mask(options: dict[str, Any] | None, n: int) -> BoolArray | None:
-    if options is None or "reset_mask" not in options:
-        return None
-    mask = options["reset_mask"]
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        raise TypeError(f"options['reset_mask']={mask!r} is no array of bool. Give np.array([...], dtype=bool).")
-    if mask.shape != (n,) or not mask.any():
-        raise ValueError(f"options['reset_mask'] has shape {mask.shape}, {mask}; give ({n},), at least one True.")
-    return mask

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from textgym.errors import InvalidSetting
 
 
 def evaluate(
@@ -29,16 +31,24 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a run's mean return, success rate and sample completions."""
-    from .. import evaluation, runs, text_metrics
+    from .. import control, evaluation, runs, text_metrics
 
     measure = text_metrics.Measures.read(metrics, under)
     if module is not None:
         importlib.import_module(module)
     found = runs.read_run(run)
     loaded, config = runs.restore(found, agent=agent, device=device)[0], found.config
-    task = config.task()
-    rows, returns = evaluation.write(loaded, task, episodes, deterministic=not sample, seed=seed)
-    result, figures = evaluation.summarise(task, rows, returns), measure(task, rows)
+    rules: dict[str, Any] = {"deterministic": not sample, "seed": seed}
+    result: Any
+    figures: dict[str, float | None] = {}
+    if config.is_control:
+        if metrics:
+            raise InvalidSetting(f"--metrics={metrics}: {config.env} is a control task, which writes no text.")
+        result = control.evaluate_control(loaded, *config.control(), episodes=episodes, **rules)
+    else:
+        task = config.task()
+        rows, returns = evaluation.write(loaded, task, episodes, **rules)
+        result, figures = evaluation.summarise(task, rows, returns), measure(task, rows)
     if as_json:
         print(json.dumps({**result.to_dict(), **({"metrics": figures} if metrics else {})}, ensure_ascii=False))
         return

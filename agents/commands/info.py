@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 
-from textgym import difficulty, load_task
+from textgym import control_ids, difficulty, load_control, load_task
+from textgym.control import Options
+from textgym.control.options import View
 from textgym.env import observation_space
 from textgym.errors import InvalidSetting
 from textgym.registration import env_spec, load_factory
@@ -13,10 +15,14 @@ from textgym.registration import env_spec, load_factory
 
 def info(id: str) -> None:
     """Show an environment's page, from its docstring, and how hard it is."""
-    spec, task = env_spec(id), load_task(id)
     from rich.console import Console
     from rich.markdown import Markdown
 
+    spec = env_spec(id)
+    if spec.id in control_ids():
+        Console().print(Markdown("\n\n".join(_control(spec.id))))
+        return
+    task = load_task(id)
     factory = load_factory(spec.kwargs["task"])
     vocabulary = task.vocabulary
     shown = " ".join([*vocabulary.tokens[:40], *(["…"] if vocabulary.size > 40 else [])])
@@ -32,6 +38,23 @@ def info(id: str) -> None:
     ]
     lists = ["\n".join(lines[3:]), "## Difficulty", "\n".join(f"- {line}" for line in _difficulty(id))]
     Console().print(Markdown("\n\n".join([*lines[:3], *lists])))
+
+
+def _control(id: str) -> list[str]:
+    """Return the parts of a control task's page."""
+    spec, (control, options) = env_spec(id), load_control(id)
+    factory = load_factory(spec.kwargs["control"])
+    given = {name: value for name, value in spec.kwargs.items() if name != "control"}
+    names = [names[0] for names in control.scene.speeches[options.language].actions]
+    tokens = View(control, options.describer(control), "tokens").space
+    shared = (inspect.getdoc(Options) or "").partition("\n\n")[2].partition("Raises:")[0]
+    registered = [
+        f"- actions: `Discrete({control.actions})`, {', '.join(names)}",
+        f"- observation: `{tokens}` of tokens, `{control.space}` of the state",
+        f"- arguments: {f'`{given}`' if given else 'the defaults'}",
+    ]
+    lists = ["## As registered", "\n".join(registered), "## Difficulty", "not computed: a control task has no Task."]
+    return [f"# {id}", inspect.getdoc(factory) or "", shared, *lists]
 
 
 def _difficulty(id: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from textgym import difficulty, env_ids, load_task
+from textgym import control_ids, difficulty, env_ids, load_control, load_task
 from textgym.errors import InvalidSetting
 from textgym.registration import env_spec, load_factory
 
@@ -40,8 +40,13 @@ def as_markdown(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _row(id: str) -> tuple[str, ...]:
+    kwargs = env_spec(id).kwargs
+    factory = load_factory(kwargs["control" if id in control_ids() else "task"])
+    summary = (factory.__doc__ or "").strip().partition("\n")[0]
+    if id in control_ids():  # what it is worth cannot be computed: its states are not texts
+        control, _ = load_control(id)
+        return id, summary, str(control.actions), str(control.max_steps), *[""] * 4
     task = load_task(id)
-    summary = (load_factory(env_spec(id).kwargs["task"]).__doc__ or "").strip().partition("\n")[0]
     return id, summary, str(task.size), str(task.horizon), *_figures(id)
 
 

@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import TransformerExtractor, make_vec_env
-from textgym import TextGenEnv, env_ids
+from textgym import ControlEnv, TextGenEnv, env_ids
 from textgym.errors import InvalidSetting
 from textgym.space import TokenBox
 
@@ -64,7 +64,7 @@ def test_sizes_that_make_no_network_are_refused(sizes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("id", env_ids())
 def test_every_environment_can_be_read(id: str) -> None:
     env = gymnasium.make(id).unwrapped
-    assert isinstance(env, TextGenEnv)
+    assert isinstance(env, (TextGenEnv, ControlEnv))
     out = features(extractor(env.observation_space), [env.reset(seed=0)[0].tolist()])
     assert out.shape == (1, 8)
     assert np.isfinite(out).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textgym.control import register_control
 from textgym.registration import register
 
 register("TextGen-v0", "textgym.envs.text_gen:text_gen")
@@ -21,3 +22,7 @@ register("TextGym/Delay-v0", "textgym.envs.delay:delay")
 register("TextGym/Noise-v0", "textgym.envs.noise:noise")
 register("TextGym/Scale-v0", "textgym.envs.scale:scale")
 register("TextGym/Repeat-v0", "textgym.envs.repeat:repeat")
+
+register_control("TextGym/CartPole-v0", "textgym.control.cart_pole:cart_pole")
+register_control("TextGym/MountainCar-v0", "textgym.control.mountain_car:mountain_car")
+register_control("TextGym/FrozenLake-v0", "textgym.control.frozen_lake:frozen_lake")

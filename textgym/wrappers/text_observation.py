@@ -1,0 +1,224 @@
+"""TextObservation: what is observed as tokens, for whatever reads text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+
+from textgym.advising import ADVISORS, Advisor, Asked, Consultation
+from textgym.arrays import IntArray
+from textgym.describing import Describer, described
+from textgym.errors import InvalidSetting, InvalidTarget, Names, require_tokens
+from textgym.scenes.scene import Scene
+from textgym.space import TokenBox
+from textgym.vocabulary import CHARACTERS, Vocabulary
+from textgym.wrappers.guidance import Describes, discrete, known_scene, observed, row_of
+
+UNKNOWN = "�"  # the symbol that stands for a word which the vocabulary lacks
+
+
+class Teller:
+    """From states to tokens: an instruction, the described state, and what is advised, right-aligned.
+
+    Args: as `TextObservation` has them.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        single: Any,
+        describer: str | Describes,
+        advisor: str | Advisor | None,
+        instruction: str,
+        vocabulary: Vocabulary | None,
+        max_tokens: int | None,
+        language: str,
+    ) -> None:
+        if not isinstance(instruction, str):
+            raise InvalidSetting(f"instruction={instruction!r} is no text.")
+        self.instruction = instruction
+        self.describer: Any = describer
+        if isinstance(describer, str):
+            self.describer = Names("describer", **known_scene(env, single, "a describer").describers)[describer]
+        elif not callable(describer):
+            raise InvalidSetting(f"describer={describer!r} is none. Give a name, a Describer, or a function to text.")
+        said: list[str] = []
+        if isinstance(advisor, str):
+            maker, scene = ADVISORS[advisor], known_scene(env, single, "an adviser")
+            if not isinstance(self.describer, Describer):
+                raise InvalidSetting(f"advisor={advisor!r} reads what a Describer says; give it one by name.")
+            said = sayings(scene, language)
+            advisor = maker(Asked(scene, self.describer, language))
+        self.consultation = None if advisor is None else Consultation(advisor)
+        self.vocabulary = vocabulary or self._own_vocabulary(said)
+        self.width = self._width(said) if max_tokens is None else max_tokens
+        require_tokens(max_tokens=self.width)
+        self.space = TokenBox(self.vocabulary.pad, self.width, 0)
+
+    def _own_vocabulary(self, said: Sequence[str]) -> Vocabulary:
+        """Return the words of the describer, the instruction and the adviser, and one for all others."""
+        if not isinstance(self.describer, Describer):
+            raise InvalidSetting(
+                "what a function will say is not known: give vocabulary= (Vocabulary.from_words, from_characters or "
+                "from_pretrained) and max_tokens=."
+            )
+        own, texts = self.describer.vocabulary, [self.instruction, *said]
+        pieces = (piece for text in texts for piece in (text.split() if self.describer.spaced else text))
+        tokens = dict.fromkeys([*own.tokens, *pieces])
+        return Vocabulary(tuple(tokens), (UNKNOWN,), None, own.codec)
+
+    def _width(self, said: Sequence[str]) -> int:
+        describer = self.describer
+        known = isinstance(describer, Describer) and self.vocabulary.codec == describer.vocabulary.codec
+        if not known or (self.consultation is not None and not said):
+            raise InvalidSetting("how long a text may become is not known: give max_tokens=.")
+        assert isinstance(describer, Describer)
+        advice = max((len(self.ids(text)) for text in said), default=0)
+        return len(self.ids(self.instruction)) + describer.width + advice
+
+    def ids(self, text: str) -> list[int]:
+        """Return the tokens of a text; words that the vocabulary lacks are one symbol, where it has that."""
+        try:
+            return [int(i) for i in self.vocabulary.encode(text)]
+        except InvalidTarget:
+            unknown = self.vocabulary.ids.get(UNKNOWN)
+            if unknown is None:
+                raise
+            pieces = text if self.vocabulary.codec is CHARACTERS else text.split()
+            return [self.vocabulary.ids.get(piece, unknown) for piece in pieces]
+
+    def tokens(self, states: Sequence[Any]) -> IntArray:
+        """Return the observations of states, `(n, width)` int32; what is too long loses its beginning."""
+        texts = described(self.describer, states)
+        advice = [""] * len(texts) if self.consultation is None else self.consultation(texts)
+        rows = np.full((len(texts), self.width), self.vocabulary.pad, np.int32)
+        gap = "" if self.vocabulary.codec is CHARACTERS else " "
+        for row, *parts in zip(rows, texts, advice):
+            ids = self.ids(gap.join([part for part in (self.instruction, *parts) if part]))[-self.width :]
+            row[self.width - len(ids) :] = ids
+        return rows
+
+
+def sayings(scene: Scene, language: str) -> list[str]:
+    """Return all that an adviser of rules may say."""
+    speech = Names("language", **scene.speeches)[language]
+    return [speech.say(action, points / 10) for action in range(len(speech.actions)) for points in range(11)]
+
+
+class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment that is observed as text: an instruction, the described state, and what is advised, as tokens.
+
+    The observation is `Box(0, pad, (max_tokens,), int32)`, right-aligned, as TextGym's own environments have it, so
+    that a transformer or a pretrained language model can act in any environment of discrete actions.
+
+    Args:
+        env: of discrete actions.
+        describer: a name where the environment is known (see `textgym.scenes.SCENES`), a `Describer`, or a function.
+        advisor: who is heard: a name, a function, or None for nobody.
+        instruction: what stands before every description.
+        vocabulary: whose tokens; None for the words of all that may be said, and one symbol for others.
+        max_tokens: of an observation; None for the longest that can be said. What is longer loses its beginning.
+        language: the adviser's.
+
+    Raises:
+        InvalidSetting: continuous actions; a name where nothing is known about the environment; a function as describer
+            without a vocabulary and `max_tokens`.
+        UnknownName: no describer, adviser or language of that name.
+        InvalidState, InvalidDescription, InvalidAdvice: as for `GuidanceWrapper`.
+        InvalidTarget: (from `reset` and `step`) a vocabulary of the user's lacks a word.
+
+    Example:
+        >>> env = TextObservation(gymnasium.make("CartPole-v1"), "english")
+        >>> env.vocabulary.decode(env.reset(seed=0)[0])
+        'The cart is in the middle, hardly moves, the pole leans a little left, turning left slowly.'
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        describer: str | Describes = "compact",
+        advisor: str | Advisor | None = None,
+        instruction: str = "",
+        vocabulary: Vocabulary | None = None,
+        max_tokens: int | None = None,
+        language: str = "english",
+    ) -> None:
+        super().__init__(env)
+        discrete(env.action_space)
+        self._teller = Teller(env, env, describer, advisor, instruction, vocabulary, max_tokens, language)
+        self.observation_space = self._teller.space
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Whose tokens the observations are."""
+        return self._teller.vocabulary
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._teller.tokens([observation])[0], info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Act."""
+        observation, *rest = self.env.step(action)
+        return self._teller.tokens([observation])[0], *rest
+
+
+class VectorTextObservation(VectorWrapper[Any, Any, Any, Any, Any]):
+    """The same for a vector environment, in each auto-reset mode, final observations included.
+
+    Args:
+        env: of discrete actions.
+        describer: as `TextObservation` has it; so all others.
+        advisor: likewise.
+        instruction: likewise.
+        vocabulary: likewise.
+        max_tokens: likewise.
+        language: likewise.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        describer: str | Describes = "compact",
+        advisor: str | Advisor | None = None,
+        instruction: str = "",
+        vocabulary: Vocabulary | None = None,
+        max_tokens: int | None = None,
+        language: str = "english",
+    ) -> None:
+        super().__init__(env)
+        discrete(env.single_action_space)
+        self._teller = Teller(env, row_of(env), describer, advisor, instruction, vocabulary, max_tokens, language)
+        self.single_observation_space = self._teller.space
+        self.observation_space = batch_space(self._teller.space, env.num_envs)
+        self._same = AutoresetMode(env.metadata["autoreset_mode"]) is AutoresetMode.SAME_STEP
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Whose tokens the observations are."""
+        return self._teller.vocabulary
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin in all rows, or in those of `options["reset_mask"]`."""
+        observations, info = self.env.reset(seed=seed, options=options)
+        return self._tokens(observations), info
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Act in all rows."""
+        observations, rewards, terminations, truncations, info = self.env.step(actions)
+        if self._same and "final_obs" in info:
+            rows = np.flatnonzero(info["_final_obs"])
+            final = np.full(self.num_envs, None, dtype=object)
+            for row, tokens in zip(rows.tolist(), self._teller.tokens([info["final_obs"][row] for row in rows])):
+                final[row] = tokens.copy()
+            info = {**info, "final_obs": final}
+        return self._tokens(observations), rewards, terminations, truncations, info
+
+    def _tokens(self, observations: Any) -> IntArray:
+        return self._teller.tokens([observed(observations, row) for row in range(self.num_envs)])
