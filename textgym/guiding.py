@@ -193,7 +193,11 @@ class GuidedRows:
         self.guidance = guidance
         self.advice = [""] * n
         self.held = np.zeros(n)  # (n,) w(t) Phi(s)
-        self.count = np.zeros(n, np.int64)  # (n,) the steps of each row since the environment was made
+        self.count = np.zeros(n, np.int64)  # (n,) the steps of each row since it was seeded
+
+    def restart(self, rows: IntArray) -> None:
+        """Begin to anneal the weight anew in some rows, as where they are seeded: a seed decides all that follows."""
+        self.count[rows] = 0
 
     def begin(self, rows: IntArray, texts: Sequence[str]) -> None:
         """Ask about the first states of new episodes, `(m,)` texts for rows `(m,)`."""

@@ -49,7 +49,7 @@ class ControlEnv(Env[Any, np.int64]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin; the same seed gives the same episodes from here on."""
         super().reset(seed=seed)
-        self.rows.begin(ROW, [self.np_random])
+        self.rows.begin(ROW, [self.np_random], None if seed is None else ROW)
         self._show()
         return self._observation(), {}
 

@@ -47,10 +47,12 @@ class ControlRows:
         self.terminated = np.zeros(n, np.bool_)  # (n,) ended by itself
         self.actions = np.full(n, -1, np.int64)  # (n,) the newest; -1 before the first
 
-    def begin(self, rows: IntArray, rngs: Rngs) -> None:
-        """Begin an episode in some rows `(m,)`; row i draws from the i-th generator."""
+    def begin(self, rows: IntArray, rngs: Rngs, seeded: IntArray | None = None) -> None:
+        """Begin an episode in some rows `(m,)`; row i draws from the i-th generator. Those seeded begin all anew."""
         if not len(rows):
             return
+        if self.guided is not None and seeded is not None:
+            self.guided.restart(seeded)
         self.states[rows] = [self.control.physics.begin(rng) for rng in rngs]
         self.steps[rows], self.returns[rows], self.actions[rows] = 0, 0.0, -1
         self.finished[rows], self.terminated[rows] = False, False

@@ -88,7 +88,9 @@ class ControlVectorEnv(VectorEnv[Any, IntArray, Array]):
             if seeds[row] is not None or row not in rngs:
                 rngs[row] = seeding.np_random(seeds[row])[0]
         self._rngs = list(rngs.values())
-        self._begin(rows)
+        self.rows.begin(
+            rows, self._of(rows), np.array([row for row in rows.tolist() if seeds[row] is not None], np.int64)
+        )
         self._show()
         return self.rows.observations(), {}
 

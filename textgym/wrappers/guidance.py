@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from textgym.advising import ADVISORS, Advisor, Asked, Consultation
 from textgym.arrays import Array, BoolArray
-from textgym.batching import masked
+from textgym.batching import masked, seeds_of
 from textgym.describing import Describer, described
 from textgym.errors import InvalidSetting, Names, unknown
 from textgym.guiding import Guidance, GuidedRows, guidance_to_reward, weight_of
@@ -152,6 +152,8 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin; the adviser is asked about the first state."""
         observation, info = self.env.reset(seed=seed, options=options)
+        if seed is not None:
+            self._rows.restart(ROW)
         self._rows.begin(ROW, self._told.texts([observation]))
         return observation, info
 
@@ -209,6 +211,8 @@ class VectorGuidanceWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
         mask = None if options is None else options.get("reset_mask")  # SyncVectorEnv takes it out of the options
         rows = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
         observations, info = self.env.reset(seed=seed, options=options)
+        seeds = seeds_of(seed, self.num_envs)
+        self._rows.restart(np.array([row for row in rows.tolist() if seeds[row] is not None], np.int64))
         self._begin(rows, observations)
         self._over[rows] = False
         return observations, info
