@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.envs.registration import EnvSpec
-from scored_models import bert
+from scored_models import bert, tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from textgym import load_task
@@ -77,6 +77,15 @@ def test_a_reward_model_of_ones_own_fits(tmp_path: Path) -> None:
     returns, rows = rollout(task, write_random, 3)
     np.testing.assert_array_equal(task.measure(rows)["proxy"], returns)
     assert task.reward.fingerprints[0]["model"] == str(tmp_path)  # type: ignore[attr-defined]
+
+
+def test_the_tokens_may_be_a_tokenizers_own(tmp_path: Path) -> None:
+    tokenizer().save_pretrained(tmp_path)
+    task = load_task(ID, tokenizer=str(tmp_path), prompts=["我爱"], gold=None, horizon=3)
+    assert (task.size, task.vocabulary.eos) == (9, "[END]")
+    returns, rows = rollout(task, write_random, 3)
+    for row, earned in enumerate(returns):
+        assert earned == pytest.approx(says("proxy", task.vocabulary.decode(rows.tokens[row])), abs=1e-5)
 
 
 def test_a_spec_with_every_argument_survives_json_and_names_no_place_of_this_machine() -> None:
