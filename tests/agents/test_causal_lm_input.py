@@ -157,7 +157,7 @@ def test_fewer_tokens_or_positions_than_the_environment_needs(tmp_path: Path) ->
         load_causal_lm({**GPT2, "vocab_size": 3}, 4, 3)
     folder = saved(tmp_path / "m", vocab_size=3)
     with pytest.raises(
-        InvalidSetting, match="prompt and horizon have 64 tokens and one begins the row; the model has 64"
+        InvalidSetting, match="an observation has 64 tokens and one begins the row; the model has 64"
     ):
         load_causal_lm(folder, 3, 64)
     load_causal_lm(folder, 3, 63)
