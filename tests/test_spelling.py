@@ -1,4 +1,4 @@
-"""Descriptions in another vocabulary's tokens: what stands around them, how long they become, what cannot be written."""
+"""Descriptions in another vocabulary's tokens: what stands around them, how long they are, what cannot be written."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_what_a_tokenizer_lacks_is_refused_at_once(folder: str, tmp_path: Path) 
     letters = Vocabulary.from_characters("xvaw0123456789 ")
     with pytest.raises(InvalidTarget, match="'T', which is not in the vocabulary"):
         Spelling(cart_pole.ENGLISH, letters)
-    with pytest.raises(InvalidSetting, match="touch the state. Put blanks around"):
+    with pytest.raises(InvalidSetting, match=r"touch the state\. Put blanks around"):
         TextObservation(gymnasium.make("CartPole-v1"), instruction="State({state})")
 
 
