@@ -14,6 +14,7 @@ from textgym.errors import InvalidSetting
 from .about import base_model, environment
 from .config import Config
 from .layers import nested
+from .prefixes import holds_tokens
 from .settings import TransformerSettings
 from .state import base_model_of
 from .table import AGENTS
@@ -61,8 +62,11 @@ def require_held(shape: Mapping[str, Any], space: spaces.Space[Any], held: int, 
         owner: what is refused, for the message.
 
     Raises:
-        InvalidSetting: it has more.
+        InvalidSetting: it has more. Where nothing that is observed is tokens, SB3's own network is made, which these
+            settings do not size.
     """
+    if not holds_tokens(space.get("tokens", space) if isinstance(space, spaces.Dict) else space):
+        return
     if "model" in shape:
         from .causal_loading import read_config
 

@@ -41,7 +41,7 @@ def word_level(texts: list[str]) -> Any:
     """Return a tokenizer whose tokens are these texts' words."""
     pieces = dict.fromkeys([END, "[UNK]", *" ".join(texts).split()])
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[no-untyped-call]
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made: Any = PreTrainedTokenizerFast
     return made(tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token="[UNK]")
 

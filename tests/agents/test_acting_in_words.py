@@ -64,7 +64,7 @@ def test_what_the_policy_does_is_what_the_model_would_say_next(spoken: str) -> N
     policy: Any = make("ppo", env, policy={"model": spoken}, device="cpu").policy.eval()
     env.reset()
     for _ in range(4):
-        seen = env.step(np.array([0, 1, 1]))[0]
+        seen: Any = env.step(np.array([0, 1, 1]))[0]
     vocabulary = Vocabulary.from_pretrained(spoken)
     texts = [vocabulary.decode(row) for row in seen]
     assert texts[0].startswith("Balance. The cart is in the middle, runs left, the pole")

@@ -13,7 +13,7 @@ from textgym.arrays import Array
 from textgym.control.rules import Control
 from textgym.describing import Describer
 from textgym.errors import InvalidSetting, Names, require_natural, require_share, unknown
-from textgym.guiding import GUIDANCE_REWARDS, Guidance, Weight, guidance_to_reward, weight_of
+from textgym.guiding import GUIDANCE_REWARDS, Guidance, Understood, Weight, guidance_to_reward, weight_of
 from textgym.space import TokenBox
 from textgym.spelling import Frame, Spelling
 from textgym.vocabulary import Vocabulary
@@ -96,10 +96,10 @@ class Options:
         scene = control.scene
         describer = scene.describers[self.language if self.guidance == "language-model" else "compact"]
         asked = Asked(scene, describer, self.language, self.noise, self.guidance_seed, self.model)
-        consultation = Consultation(ADVISORS[self.guidance](asked))
         assert isinstance(self.weight, Weight)
-        reward = guidance_to_reward(self.shaping)
-        return Guidance(consultation, scene.speeches[self.language], reward, self.weight, self.gamma), describer
+        reward, speech = guidance_to_reward(self.shaping), scene.speeches[self.language]
+        consultation = Consultation(ADVISORS[self.guidance](asked), understood=Understood(reward, speech))
+        return Guidance(consultation, speech, reward, self.weight, self.gamma), describer
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ class ControlRows:
         self.terminated = np.zeros(n, np.bool_)  # (n,) ended by itself
         self.actions = np.full(n, -1, np.int64)  # (n,) the newest; -1 before the first
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often the adviser was asked, and failed: see `Consultation`. Empty where nobody advises."""
+        return {} if self.guided is None else dict(self.guided.guidance.consultation.counts)
+
     def begin(self, rows: IntArray, rngs: Rngs, seeded: IntArray | None = None) -> None:
         """Begin an episode in some rows `(m,)`; row i draws from the i-th generator. Those seeded begin all anew."""
         if not len(rows):

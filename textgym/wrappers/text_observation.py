@@ -168,6 +168,11 @@ class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Whose tokens the observations are."""
         return self._teller.vocabulary
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often the adviser was asked, and failed: see `textgym.advising.Consultation`; empty without one."""
+        return {} if self._teller.consultation is None else dict(self._teller.consultation.counts)
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin."""
         observation, info = self.env.reset(seed=seed, options=options)
@@ -213,6 +218,11 @@ class VectorTextObservation(VectorWrapper[Any, Any, Any, Any, Any]):
     def vocabulary(self) -> Vocabulary:
         """Whose tokens the observations are."""
         return self._teller.vocabulary
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often the adviser was asked, and failed: see `textgym.advising.Consultation`; empty without one."""
+        return {} if self._teller.consultation is None else dict(self._teller.consultation.counts)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin in all rows, or in those of `options["reset_mask"]`."""
