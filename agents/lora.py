@@ -40,8 +40,9 @@ def add_adapters(body: nn.Module, settings: LoRASettings) -> None:
             raise unknown(f"linear layer of {type(body).__name__} for an adapter", target, _kinds(linear))
     turned = any(_is_meant(name, target) and linear[name] == CONV1D for name in linear for target in targets)
     body.requires_grad_(False)
+    alpha: Any = settings.alpha  # any number serves
     config = LoraConfig(
-        r=settings.r, lora_alpha=settings.alpha, target_modules=[*targets], lora_dropout=0.0, fan_in_fan_out=turned
+        r=settings.r, lora_alpha=alpha, target_modules=[*targets], lora_dropout=0.0, fan_in_fan_out=turned
     )
     with warnings.catch_warnings():  # of layers of both kinds side by side, which it then reads rightly
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")

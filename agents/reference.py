@@ -104,7 +104,8 @@ def twin(policy: ActorCriticPolicy, sizes: Mapping[str, Any] | None = None) -> A
         policy: like which.
         sizes: its network's, as `PrefixPolicy.sizes` has them, instead of the other's; a language model's or not.
     """
-    if hasattr(policy, "twin") and (copy := policy.twin(sizes)) is not None:
+    copy: ActorCriticPolicy | None = getattr(policy, "twin", lambda sizes: None)(sizes)
+    if copy is not None:
         return copy
     arguments, kind = policy._get_constructor_parameters(), type(policy)
     if "candidates" in arguments:  # it is read within what was drawn from
