@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from textgym.errors import InvalidModel, InvalidSetting, is_finite
+from textgym.reviews import embedded
 
 READ = (
     "config.json",
@@ -64,7 +65,8 @@ def load_pretrained(
     Weights that are held already, with the same hash on the same device, are not held twice.
 
     Args:
-        place: a folder that `save_pretrained` wrote, or a name. Only safetensors are read, and no code.
+        place: a folder that `save_pretrained` wrote, a name, or `textgym:` and the name of an embedded model. Only
+            safetensors are read, and no code.
         kind: of `KINDS`.
         revision: the branch, tag or commit of a name; None for its newest.
         sha256: what its files must have, as `sha256_of` says; None for any.
@@ -108,7 +110,8 @@ def _folder(place: str, revision: str | None) -> tuple[Path, str | None]:
     """Return the folder of a model, and the commit that it is of where it came by a name."""
     if not isinstance(place, (str, os.PathLike)) or not str(place):
         raise InvalidSetting(f"model={place!r} names no model. Give a folder, or a name on Hugging Face's hub.")
-    path = Path(place).expanduser()
+    own = embedded(place)
+    path = Path(place).expanduser() if own is None else own
     if path.is_dir():
         if revision is not None:
             raise InvalidSetting(f"revision={revision!r} is of a name on a hub; {place} is a folder. Leave it out.")
