@@ -22,7 +22,9 @@ from .vec_env import name_of
 LAYERS = 1024  # of a language model
 
 
-def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any, any_width: bool = False) -> None:
+def check_env(
+    folder: Path, config: Config, manifest: Mapping[str, Any], env: Any, any_width: bool = False, cuts: bool = False
+) -> None:
     """Refuse an environment in which the parameters would mean something else.
 
     Args:
@@ -32,9 +34,11 @@ def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: An
         env: where they are to serve.
         any_width: take prompts and horizons of other lengths where the run's policy is a language model's, whose
             parameters know nothing of them: it counts positions from a row's first token.
+        cuts: likewise where the policy is a small transformer, whose parameters are then cut to them.
     """
     shape = nested(config.settings).get("policy")
-    widths = ("observation", "max_prompt") if any_width and isinstance(shape, dict) and "model" in shape else ()
+    free = any_width if isinstance(shape, dict) and "model" in shape else cuts
+    widths = ("observation", "max_prompt") if free else ()
     for name, value in environment(env).items():
         if name not in widths and manifest.get(name) != value:
             raise InvalidSetting(
