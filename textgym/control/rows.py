@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from textgym.arrays import Array, BoolArray, FloatArray, IntArray
-from textgym.control.options import Options, View
+from textgym.control.options import Options
 from textgym.control.rules import Control, Rngs
 from textgym.errors import InvalidSetting
 from textgym.guiding import GuidedRows
@@ -35,7 +35,7 @@ class ControlRows:
 
     def __init__(self, control: Control, options: Options, n: int) -> None:
         self.control, self.options = control, options
-        self.view = View(control, options.describer(control), options.observation)
+        self.view = options.view(control)
         guides = options.guides(control)
         self.guided = None if guides is None else GuidedRows(guides[0], n)
         self._teller = None if guides is None else guides[1]
