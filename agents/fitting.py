@@ -14,7 +14,7 @@ from textgym.errors import InvalidSetting
 from .about import base_model, environment
 from .config import Config
 from .layers import nested
-from .settings import TransformerSettings
+from .settings import LoRASettings, TransformerSettings
 from .state import base_model_of
 from .table import AGENTS
 from .vec_env import name_of
@@ -63,7 +63,10 @@ def require_held(shape: Mapping[str, Any], space: spaces.Space[Any], held: int, 
     Raises:
         InvalidSetting: it has more.
     """
-    if "model" in shape:
+    if "model" in shape and _borrows(shape):
+        lora = shape.get("lora")
+        too_large = isinstance(lora, Mapping) and LoRASettings.read(lora, f"{owner}.lora").r > held
+    elif "model" in shape:
         from .causal_loading import read_config
 
         model = read_config(shape["model"], shape.get("revision"))
@@ -74,6 +77,11 @@ def require_held(shape: Mapping[str, Any], space: spaces.Space[Any], held: int, 
         too_large = 12 * own.n_layers * own.d_model**2 + (space.shape or (0,))[0] * own.d_model > held
     if too_large:
         raise InvalidSetting(f"{owner}: {short(dict(shape))} has more than the {held} parameters there.")
+
+
+def _borrows(shape: Mapping[str, Any]) -> bool:
+    """Return whether a run holds what learned alone, the rest being in the folder of its model, whose size it has."""
+    return not isinstance(shape["model"], Mapping) and shape.get("lora") is not None
 
 
 def check_base(folder: Path, manifest: Mapping[str, Any], made: Any) -> None:
