@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from pydantic import (
     BaseModel,
@@ -86,16 +86,16 @@ class Settings(BaseModel):
         """Yield all names, nested ones with dots: `learning_rate`, `policy`, `policy.d_model`."""
         for name, field in cls.model_fields.items():
             yield prefix + name
-            if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-                yield from field.annotation.names(f"{prefix}{name}.")
+            if (inner := inside(field.annotation)) is not None:
+                yield from inner.names(f"{prefix}{name}.")
 
     @classmethod
     def _meaning(cls, path: list[str]) -> str:
         field = cls.model_fields.get(path[0]) if path else None
         if field is None:
             return ""
-        if len(path) > 1 and isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            return field.annotation._meaning(path[1:])
+        if len(path) > 1 and (inner := inside(field.annotation)) is not None:
+            return inner._meaning(path[1:])
         return f" It is {field.description}." if field.description else ""
 
     def flat(self, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -117,6 +117,12 @@ class Settings(BaseModel):
                 yield prefix + name
 
 
+def inside(annotation: Any) -> type[Settings] | None:
+    """Return the settings that a field holds, or may hold; None where it holds none."""
+    kinds = get_args(annotation) or (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
+
+
 class TransformerSettings(Settings):
     """The causal transformer."""
 
@@ -132,6 +138,16 @@ class TransformerSettings(Settings):
         return self
 
 
+class LoRASettings(Settings):
+    """Adapters beside a language model's linear layers, which alone learn (see `lora.add_adapters`)."""
+
+    r: int = Field(8, ge=1, le=16_384, description="the rank of an adapter")
+    alpha: Positive = Field(16.0, description="what an adapter adds is multiplied by alpha / r")
+    targets: list[str] | None = Field(
+        None, min_length=1, description="the linear layers that have one, by name; none for the architecture's default"
+    )
+
+
 class TrunkSettings(Settings):
     """A Hugging Face causal language model in the transformer's place."""
 
@@ -140,6 +156,9 @@ class TrunkSettings(Settings):
     )
     revision: str | None = Field(None, description="of a name on the hub: which commit")
     use_cache: bool = Field(True, description="whether each token is read once; false reads every prefix anew")
+    lora: LoRASettings | None = Field(
+        None, description='adapters that alone learn: write policy.lora.r=8, or {"r": 8}; none to learn all parameters'
+    )
 
 
 class CausalLMSettings(TrunkSettings):
