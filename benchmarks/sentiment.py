@@ -166,7 +166,7 @@ def main() -> None:
         "batch_size": 16 * HORIZON,
         "ent_coef": 0.0,
         "kl_coefficient": options.kl,
-        "policy": {"model": options.model, "top_k": TOP_K},
+        "policy": {"model": options.model, "lora": {"r": 8}, "top_k": TOP_K},
     }
     if options.agent == "ppo":
         settings |= {"n_steps": HORIZON, "gae_lambda": 1.0}
