@@ -17,6 +17,11 @@ Network = TypeVar("Network")
 BASE = "base_sha256"
 
 
+def shares(tuning: Mapping[str, Any]) -> bool:
+    """Return whether, by a policy's settings, there is something in the model that does not learn."""
+    return tuning.get("lora") is not None or tuning.get("train_layers") is not None
+
+
 def copied(network: Network, *modules: nn.Module, without: Any = None) -> Network:
     """Return a copy of a network, or of several, in which parameters that do not learn are the very same ones.
 
