@@ -60,6 +60,8 @@ class CausalLMExtractor(PrefixExtractor):
         super().__init__(observation_space, int(whole.config.hidden_size), TrunkCache, use_cache=use_cache)
         self.base: BaseModel = loaded.base
         self.transformer: CausalTrunk = _trunk(observation_space, loaded, pad, width)
+        if self.tuning.train_layers is not None and self.transformer.begin is None:
+            self.transformer.vector.requires_grad_(False)  # or gradients would pass all blocks
         self.remembers = self.transformer.remembers
         cap = getattr(whole.config, "final_logit_softcapping", None)
         self.head: ActionHead | None = ActionHead(
