@@ -48,11 +48,11 @@ def advise(folder: str, steps: int, seed: int) -> None:
     )
 
 
-def act(folder: str, steps: int, seed: int, episodes: int) -> None:
+def act(folder: str, steps: int, rows: int, seed: int, episodes: int) -> None:
     """Train the model as the policy by PPO, and print what it earned before and after."""
     asked: dict[str, Any] = {"text": "english", "tokenizer": folder, "instruction": INSTRUCTION, "max_steps": 200}
     settings: dict[str, Any] = {"n_steps": 32, "batch_size": 64, "n_epochs": 2}
-    agent = make("ppo", make_vec_env(ID, 8, seed=seed, **asked), policy={"model": folder}, seed=seed, **settings)
+    agent = make("ppo", make_vec_env(ID, rows, seed=seed, **asked), policy={"model": folder}, seed=seed, **settings)
     control, options = load_control(ID, **asked)
     for trained in (False, True):
         if trained:
@@ -72,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", help="a causal language model and its tokenizer")
     parser.add_argument("--steps", type=int, default=512, help="of PPO")
+    parser.add_argument("--rows", type=int, default=8, help="episodes side by side; an update follows 32 steps of each")
     parser.add_argument("--advised", type=int, default=60, help="steps with advice")
     parser.add_argument("--episodes", type=int, default=10, help="of an evaluation")
     parser.add_argument("--seed", type=int, default=0)
@@ -79,7 +80,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(machine("torch", "transformers", "stable-baselines3"))
     advise(given.folder, given.advised, given.seed)
-    act(given.folder, given.steps, given.seed, given.episodes)
+    act(given.folder, given.steps, given.rows, given.seed, given.episodes)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_advice_that_is_of_no_use_is_no_guidance_and_is_counted(reward: str, sai
 
 def test_what_is_counted_can_be_asked_of_every_form() -> None:
     fails: Any = lambda texts: [None] * len(texts)  # noqa: E731
-    seen = [
+    seen: list[Any] = [
         TextObservation(cart(), advisor=fails, max_tokens=4),
         VectorTextObservation(SyncVectorEnv([cart]), advisor=fails, max_tokens=4),
         gymnasium.make("TextGym/CartPole-v0", guidance="irrelevant").unwrapped,
@@ -54,7 +54,7 @@ def test_what_is_counted_can_be_asked_of_every_form() -> None:
     found: list[Any] = []
     for env in seen:
         env.reset(seed=0)
-        found.append(env.counts)  # type: ignore[union-attr]
+        found.append(env.counts)
     assert [counts["failed"] for counts in found] == [1, 1, 0, 0]
     assert [counts["unclear"] for counts in found] == [0, 0, 1, 1]
     assert TextObservation(cart()).counts == {}

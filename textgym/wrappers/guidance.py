@@ -148,8 +148,8 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         noise: float = 0.3,
         model: str | None = None,
     ) -> None:
-        given = {"describer": describer, "advisor": advisor, "reward": reward, "weight": weight, "gamma": gamma}
-        given |= {"actions": actions, "language": language, "noise": noise, "model": model}
+        given: dict[str, Any] = {"describer": describer, "advisor": advisor, "reward": reward, "weight": weight}
+        given |= {"gamma": gamma, "actions": actions, "language": language, "noise": noise, "model": model}
         gymnasium.utils.RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **given)
         gymnasium.Wrapper.__init__(self, env)
         self._told = Told(env, env, env.action_space, *given.values())

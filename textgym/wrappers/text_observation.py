@@ -164,8 +164,9 @@ class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         noise: float = 0.3,
         model: str | None = None,
     ) -> None:
-        given = {"describer": describer, "advisor": advisor, "instruction": instruction, "vocabulary": vocabulary}
-        given |= {"max_tokens": max_tokens, "language": language, "noise": noise, "model": model}
+        given: dict[str, Any] = {"describer": describer, "advisor": advisor, "instruction": instruction}
+        given |= {"vocabulary": vocabulary, "max_tokens": max_tokens, "language": language}
+        given |= {"noise": noise, "model": model}
         gymnasium.utils.RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **given)
         gymnasium.Wrapper.__init__(self, env)
         discrete(env.action_space)
