@@ -16,9 +16,9 @@ from .causal_loading import BaseModel, Loaded, load_causal_lm
 from .causal_trunk import CausalTrunk, TrunkCache
 from .causal_vocabulary import begin_id, model_ids, word_ids
 from .features import PrefixExtractor
-from .lora import add_adapters
 from .prefixes import require_tokens
-from .settings import LoRASettings
+from .settings import TuningSettings
+from .tuning import store_halved, tune
 
 
 class CausalLMExtractor(PrefixExtractor):
@@ -30,13 +30,13 @@ class CausalLMExtractor(PrefixExtractor):
         revision: of a name on the hub.
         use_cache: while nothing is learned from what it reads, read only tokens that are new.
         copies: how many of it there will be, for the estimate of memory.
-        lora: of `LoRASettings`: the model itself does not learn, but adapters in it; None for none.
+        tuning: of `TuningSettings`: what of it learns, and how that is computed.
         action_words: see `CausalLMPolicy`.
 
     Raises:
         InvalidSetting, InvalidVocabulary: as `load_causal_lm`, `model_ids` and `word_ids` raise them; the model looks
             at later tokens, or its logits are no linear function of its last hidden vectors.
-        UnknownName, ImportError: as `add_adapters` raises them.
+        UnknownName, ImportError: as `tune` raises them.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class CausalLMExtractor(PrefixExtractor):
         revision: str | None = None,
         use_cache: bool = True,
         copies: float = 1,
-        lora: Mapping[str, Any] | None = None,
+        tuning: Mapping[str, Any] | None = None,
         action_words: Sequence[str] | None = None,
     ) -> None:
         require_flag(use_cache=use_cache)
-        adapters = None if lora is None else LoRASettings.read(lora, "lora")
+        self.tuning = TuningSettings.read(tuning or {}, "policy")
         pad = require_tokens(observation_space, type(self).__name__)
         assert observation_space.shape is not None
         width = observation_space.shape[0]
@@ -60,12 +60,12 @@ class CausalLMExtractor(PrefixExtractor):
         whole: Any = loaded.model
         if whole.base_model is whole or not isinstance(whole.get_output_embeddings(), nn.Linear):
             raise InvalidSetting(f"{type(whole).__name__} is no body with a linear head. Give another model.")
-        if adapters is not None:
-            whole.requires_grad_(False)
-            add_adapters(whole.base_model, adapters)
+        tune(whole, self.tuning)
         super().__init__(observation_space, int(whole.config.hidden_size), TrunkCache, use_cache=use_cache)
         self.base: BaseModel = loaded.base
         self.transformer: CausalTrunk = _trunk(observation_space, loaded, pad, width)
+        if self.tuning.train_layers is not None and self.transformer.begin is None:
+            self.transformer.vector.requires_grad_(False)  # or gradients would pass all blocks
         self.remembers = self.transformer.remembers
         pieces, size = getattr(observation_space, "pieces", ()), int(whole.config.vocab_size)
         self.word_ids = None if words is None else word_ids(words, pieces, pad, loaded.tokenizer, size)
@@ -76,6 +76,10 @@ class CausalLMExtractor(PrefixExtractor):
         self.eval()
         self._check(whole)
         self.train()
+        if self.tuning.dtype == "bfloat16":
+            self.transformer.halved = True
+            if isinstance(self.base.source, str):  # others are kept in a run
+                store_halved(whole.base_model)
 
     def take_head(self, size: int) -> ActionHead:
         """Return the language model's head over the environment's `size` actions; it is the caller's then.

@@ -89,7 +89,9 @@ def require_held(shape: Mapping[str, Any], space: spaces.Space[Any], held: int, 
 
 def _borrows(shape: Mapping[str, Any]) -> bool:
     """Return whether a run holds what learned alone, the rest being in the folder of its model, whose size it has."""
-    return not isinstance(shape["model"], Mapping) and shape.get("lora") is not None
+    from .sharing import shares
+
+    return not isinstance(shape["model"], Mapping) and shares(shape)
 
 
 def check_base(folder: Path, manifest: Mapping[str, Any], made: Any) -> None:

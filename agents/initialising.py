@@ -27,7 +27,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 BEGUN = "start."  # what a language model began as, where its candidates come from
 SIZES = ("d_model", "n_layers", "n_heads")
-TUNING = ("lora",)  # which of a language model's parameters there are, and learn
+TUNING = ("lora", "train_layers")  # which of a language model's parameters there are, and learn
 TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
 ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
 

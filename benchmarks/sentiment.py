@@ -1,14 +1,14 @@
 """A pretrained language model learns to go on kindly: LoRA PPO with VADER's sentiment of what it writes as the reward.
 
-    pip install "textgym[agents]" peft && pip install --no-deps vaderSentiment
+    pip install "textgym[agents,lora]" && pip install --no-deps vaderSentiment
     python benchmarks/smollm2.py DIR                 # SmolLM2-135M-Instruct, once
     python benchmarks/sentiment.py DIR               # some twenty minutes on one core
 
-Short neutral beginnings of sentences are continued by 16 tokens, drawn from the 50 likeliest; VADER's compound score of
-the continuation (Hutto & Gilbert, 2014; -1 to 1) is the reward, paid with the last token. Adapters of rank 8 learn, and
-the value head; each nat of divergence from the model without them costs `--kl`. Before and after, continuations of
-beginnings that were never learned on are drawn: reward, perplexity under the model without adapters, and how varied
-they are. Seconds are the wall's and the processor's.
+Short neutral beginnings of sentences are continued by 16 tokens, drawn from the 50 likeliest, special ones left out;
+VADER's compound score of the continuation (Hutto & Gilbert, 2014; -1 to 1) is the reward, paid with the last token.
+Adapters of rank 8 learn, and the value head; each nat of divergence from the model without them costs `--kl`. Before
+and after, continuations of beginnings that were never learned on are drawn: reward, how varied they are, and their
+perplexity under the model without adapters. Seconds are the wall's and the processor's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from agents.evaluation import write
 from agents.scoring import markdown_table
 from agents.text_metrics import Measures
 from textgym import Episodes, Prompt, Task, Vocabulary
+from textgym.masks import Candidates
 from textgym.prompts import ListedPrompts
+from textgym.tokenizers import load_tokenizer
 
 HORIZON, TOP_K = 16, 50
 METRICS = "perplexity,distinct,repetition"
@@ -106,10 +108,12 @@ class Sentiment:
 def task(model: str, beginnings: tuple[str, ...]) -> Task:
     """Return the task of continuing one of some beginnings; its rows are as wide as all need."""
     vocabulary = replace(Vocabulary.from_pretrained(model), eos=None)  # what is written is always as long
+    special = {*load_tokenizer(model).all_special_ids}
+    words = Candidates(tuple(i for i in range(vocabulary.size) if i not in special), vocabulary.size)
     every, nothing = (*LEARNED_ON, *HELD_OUT), np.zeros(0, np.int32)
     prompts = tuple(Prompt(vocabulary.encode(text).astype(np.int32), nothing) for text in every)
     shares = tuple((text in beginnings) / len(beginnings) for text in every)
-    return Task(vocabulary, ListedPrompts(prompts, shares), Sentiment(), HORIZON)
+    return Task(vocabulary, ListedPrompts(prompts, shares), Sentiment(), HORIZON, mask=words)
 
 
 class Progress(BaseCallback):
@@ -150,9 +154,9 @@ def main() -> None:
     parser.add_argument("model", metavar="DIR", help="that benchmarks/smollm2.py wrote, or any causal language model's")
     parser.add_argument("--agent", default="ppo", help="ppo, a2c, reinforce, rloo or grpo")
     parser.add_argument("--completions", type=int, default=1024, help="to learn from")
-    parser.add_argument("--episodes", type=int, default=192, help="before and after, of held-out beginnings")
+    parser.add_argument("--episodes", type=int, default=256, help="before and after, of held-out beginnings")
     parser.add_argument("--rows", type=int, default=32)
-    parser.add_argument("--kl", type=float, default=0.03, help="what a nat costs")
+    parser.add_argument("--kl", type=float, default=0.05, help="what a nat costs")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
@@ -166,7 +170,7 @@ def main() -> None:
         "batch_size": 16 * HORIZON,
         "ent_coef": 0.0,
         "kl_coefficient": options.kl,
-        "policy": {"model": options.model, "top_k": TOP_K},
+        "policy": {"model": options.model, "lora": {"r": 8}, "top_k": TOP_K},
     }
     if options.agent == "ppo":
         settings |= {"n_steps": HORIZON, "gae_lambda": 1.0}
