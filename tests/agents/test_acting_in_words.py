@@ -124,7 +124,7 @@ def test_a_tiny_model_learns_to_balance(folder: str) -> None:
     before = evaluate_control(agent, control, options, 50, deterministic=False).mean_return
     after = evaluate_control(agent.learn(6144), control, options, 50).mean_return
     assert before < 35
-    assert after > 100
+    assert after > 80
 
 
 class Matching(gymnasium.Env[Any, Any]):

@@ -37,6 +37,7 @@ class Options:
     `noise`: the probability with which the noisy adviser is wrong. `guidance_seed`: of its noise.
     `language`: what is spoken, english or chinese. `model`: the language model's folder or name, instead of the
     very small embedded one, which was taught CartPole, MountainCar and FrozenLake.
+    An adviser that fails, is silent or says nothing of use gives no guidance: the environment's `counts` count it.
 
     Raises:
         UnknownName: there is no such observation, text, adviser, shaping or language.
