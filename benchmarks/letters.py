@@ -65,8 +65,9 @@ def texts() -> list[str]:
 
 def normal(scores: Any) -> FloatArray:
     """Return scores with mean 0 and deviation 1 over all texts."""
-    found = np.asarray(scores, np.float64)
-    return (found - found.mean()) / found.std()
+    given = np.asarray(scores, np.float64)
+    found: FloatArray = (given - given.mean()) / given.std()
+    return found
 
 
 def gold() -> FloatArray:

@@ -13,7 +13,7 @@ by the best of n samples, and a gold reward that they never see says what they a
 - `reviews`, `TextGym/RewardModel-v0`: real reviews, reward models, and a reference language model.
 
 Each finished piece of work is a line of `overoptimisation.jsonl` in `--out`; what is there is not done again, so that
-it may be stopped, and gone on with, at any time. `--minutes` begins nothing new after so long.
+it may be stopped, and gone on with, at any time. `--minutes` begins nothing new after so long a time on the processor.
 """
 
 from __future__ import annotations
@@ -64,19 +64,21 @@ def main() -> None:
     )
     parser.add_argument("--betas", type=float, nargs="+", default=[0.02, 0.1], help="KL coefficients")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=250_000, help="of each run on reviews")
-    parser.add_argument("--agent", default="ppo")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which nothing new is begun")
+    parser.add_argument("--steps", type=int, default=100_000, help="of each run on reviews")
+    parser.add_argument("--agent", default="rloo", help="that writes on reviews; on letters it is ppo")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="of the processor, after which nothing new is begun"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--models", type=Path, help="where proxies of reviews are kept; in --out if left out")
     parser.add_argument("--report", action="store_true", help="do nothing new")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    path, start = options.out / LINES, time.perf_counter()
+    path, start = options.out / LINES, time.process_time()
     done = read(path)
     for name, job in () if options.report else work(options):
-        if name in done or time.perf_counter() - start > 60 * options.minutes:
+        if name in done or time.process_time() - start > 60 * options.minutes:
             continue
         began = time.process_time()
         done[name] = job()

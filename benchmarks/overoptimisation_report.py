@@ -43,15 +43,8 @@ def spread(values: Array, digits: int = 2) -> str:
 
 def letters_table(done: Mapping[str, Any]) -> list[str]:
     """Return what each proxy of the letters is worth, in Markdown."""
-    head = (
-        "pairs",
-        "accuracy",
-        "proxy's best text",
-        "peak of gold at the optima",
-        "gold of the last",
-        "best of n: peak, last",
-    )
-    head += ("PPO: KL, proxy, gold at the end",)
+    head = ["pairs", "accuracy", "proxy's best text", "gold's peak at the optima", "gold of the last optimum"]
+    head += ["best of n: gold's peak, last", "PPO: KL, proxy, gold at the end"]
     lines = []
     runs = runs_of(done, "letters")
     for name, about in done.items():
@@ -71,8 +64,8 @@ def letters_table(done: Mapping[str, Any]) -> list[str]:
 
 def reviews_table(done: Mapping[str, Any]) -> list[str]:
     """Return what became of each proxy of the reviews, in Markdown."""
-    head = ("pairs", "accuracy", "optimised by", "proxy at the end", "gold's peak", "gold at the end", "KL at the end")
-    head += ("repetition", "the gap opened")
+    head = ["pairs", "accuracy", "optimised by", "proxy at the end", "gold's peak", "gold at the end", "KL at the end"]
+    head += ["repetition", "the gap opened"]
     lines = []
     for (pairs, agent, beta), results in sorted(
         runs_of(done, "reviews").items(), key=lambda one: (int(one[0][0]), one[0])
@@ -136,7 +129,7 @@ def draw(done: Mapping[str, Any], path: Path) -> None:
         best = np.array(values)
         _both(panels[2], np.sqrt(best[:, 1]), best[:, 2], best[:, 3], colour, pairs)
     for axes in panels:
-        if axes.lines:
+        if axes.get_legend_handles_labels()[1]:
             axes.legend(fontsize=8)
     figure.savefig(path)
 
