@@ -135,6 +135,10 @@ def _folder(place: str, revision: str | None) -> tuple[Path, str | None]:
 def _check_files(place: str, folder: Path) -> None:
     """Refuse a folder that lacks a part before anything is read."""
     if not (folder / "config.json").is_file():
+        if (folder / "ensemble.json").is_file():
+            raise InvalidModel(
+                f"{place} holds an ensemble. Use EnsembleReward, {{'name': 'ensemble', 'model': {place!r}}}."
+            )
         raise InvalidModel(
             f"{place} holds no model: it has no config.json. Give a folder that `save_pretrained` wrote."
         )
