@@ -45,8 +45,8 @@ def members_of(place: str | Path) -> list[str]:
 class EnsembleReward(Scored):
     """The scores of several reward models as one: their mean, their worst, or their mean less what they disagree by.
 
-    They are the combinations of Coste et al. (2024), "Reward model ensembles help mitigate overoptimization". A text that
-    one of them cannot score has none.
+    These are Coste et al.'s (2024, "Reward model ensembles help mitigate overoptimization"). A text that one of them
+    cannot score has none.
 
     Args:
         model: the folder of an ensemble, or a list of reward models as `LearnedReward` takes them, comparable because
