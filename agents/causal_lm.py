@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from gymnasium import spaces
@@ -17,9 +17,11 @@ from .causal_extractor import CausalLMExtractor
 from .causal_loading import BaseModel
 from .policies import CachedQNetwork, PrefixDQNPolicy, PrefixPolicy, with_flat_adam
 from .sampling import Sampling
-from .sharing import OwnParameters, OwnQParameters, copied
+from .settings import TuningSettings
+from .sharing import OwnParameters, OwnQParameters, copied, shares
 
 FROZEN = 0.25  # of what a copy takes that is learned: no gradient, no moments
+TUNING = tuple(TuningSettings.model_fields)
 CUTTING = ("temperature", "top_k", "top_p", "candidates")
 NEAR_ZERO = 0.01  # the deviation of a new head's weights, of features whose norm is near 1
 
@@ -54,6 +56,9 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
     where it was made with the model's tokenizer (`tokenizer=DIR`); others are found by their text. A row holds prompt
     and completion, with no mark between them but what the task writes there.
 
+    Where actions are no tokens, as in control tasks and behind a `TextObservation`, a row is what is seen, and an
+    action's logit is that of its word's first token, next behind the row; no other logit is computed.
+
     Args:
         observation_space: a row of tokens.
         action_space: discrete.
@@ -72,11 +77,19 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
         lora: of `LoRASettings`, as `{"r": 8}`: adapters in the model's layers and the heads that are new alone learn
             (see `add_adapters`); None to learn all parameters. Whatever is a copy of the model (a separate critic,
             candidates, a reference) then shares all but its adapters with it.
+        train_layers: how many of the last blocks learn, with what is behind them (see `freeze`); None for all
+            parameters. Copies share the rest, as above.
+        gradient_checkpointing: an update keeps what blocks read alone, and computes the rest of them twice.
+        dtype: `"bfloat16"`: the model's blocks compute in it, where the device gains from that (GPUs; a CPU is mostly
+            slower), and what does not learn of them is held in it; heads, logits and losses are float32.
+        action_words: a word for each action, as it is written behind a text: `(" left", " right")`; None for those that
+            the environment says.
         kwargs: as `ActorCriticPolicy` has them; the optimiser is `FlatAdam` if none is given.
 
     Raises:
         InvalidSetting: the model cannot be read, or a setting is out of its range.
-        InvalidVocabulary: the environment's tokens are not the model's.
+        InvalidVocabulary: the environment's tokens are not the model's, or two action words begin with the same token.
+        UnknownName: there is no such layer for an adapter.
     """
 
     def __init__(
@@ -93,6 +106,10 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
         top_p: float = 1.0,
         candidates: int | None = None,
         lora: Mapping[str, Any] | None = None,
+        train_layers: int | None = None,
+        gradient_checkpointing: bool = False,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        action_words: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         sampling = Sampling(temperature, top_k, top_p)
@@ -100,14 +117,17 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
             require_positive(candidates=candidates)
         if critic not in ("shared", "separate"):
             raise InvalidSetting(f"critic={critic!r} is neither 'shared' nor 'separate'.")
-        reading: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache, "lora": lora}
+        reading: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
+        tuning = dict(zip(TUNING, (lora, train_layers, gradient_checkpointing, dtype)))
         cutting = dict(zip(CUTTING, (temperature, top_k, top_p, candidates)))
-        self._own = {**reading, "critic": critic, **cutting}
-        copies = FROZEN if lora is not None else (1 if critic == "shared" else 2) + (FROZEN if candidates else 0)
+        words = _words(action_words)
+        self._own = {**reading, "critic": critic, **tuning, **cutting, "action_words": words}
+        copies = (1 if critic == "shared" else 2) + (FROZEN if candidates else 0)
+        copies = FROZEN if shares(tuning) else copies
         own: dict[str, Any] = {
             "ortho_init": False,
             "features_extractor_class": CausalLMExtractor,
-            "features_extractor_kwargs": {**reading, "copies": copies},
+            "features_extractor_kwargs": {**reading, "copies": copies, "tuning": tuning, "action_words": words},
             "share_features_extractor": critic == "shared",
         }
         kwargs = with_flat_adam(_linear(kwargs, action_space, own), eps=1e-5)
@@ -130,8 +150,8 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
         self.borrow(self.base_model.source, self.base_model.sha256)
         if (most := self._own["candidates"]) is not None:
             end = getattr(self.observation_space, "eos", None)
-            pieces = getattr(self.observation_space, "pieces", ())
-            end_id = pieces.index(end) if end in pieces else None
+            pieces, words = getattr(self.observation_space, "pieces", ()), _read_by(self.pi_features_extractor).word_ids
+            end_id = pieces.index(end) if end in pieces and words is None else None
             self._modules["start"] = Candidates(self.pi_features_extractor, self.action_net, most, end_id)
         make: Any = self.optimizer_class
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -182,6 +202,13 @@ def _linear(kwargs: dict[str, Any], action_space: spaces.Space[Any], own: dict[s
     return kwargs
 
 
+def _words(given: Any) -> list[str] | None:
+    """Return the words of actions as a list; refuse what is none."""
+    if given is not None and (isinstance(given, str) or not isinstance(given, Sequence)):
+        raise InvalidSetting(f"action_words={given!r} is no list of words, one for each action.")
+    return None if given is None else list(given)
+
+
 def _read_by(extractor: Any) -> CausalLMExtractor:
     assert isinstance(extractor, CausalLMExtractor)
     return extractor
@@ -205,6 +232,9 @@ class CausalLMDQNPolicy(LanguageModel, PrefixDQNPolicy):
         revision: likewise.
         use_cache: likewise.
         lora: likewise.
+        train_layers: likewise.
+        gradient_checkpointing: likewise.
+        dtype: likewise.
         kwargs: as `DQNPolicy` has them.
 
     Raises:
@@ -220,12 +250,18 @@ class CausalLMDQNPolicy(LanguageModel, PrefixDQNPolicy):
         revision: str | None = None,
         use_cache: bool = True,
         lora: Mapping[str, Any] | None = None,
+        train_layers: int | None = None,
+        gradient_checkpointing: bool = False,
+        dtype: Literal["float32", "bfloat16"] = "float32",
         **kwargs: Any,
     ) -> None:
-        self._own: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache, "lora": lora}
+        reading: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
+        tuning = dict(zip(TUNING, (lora, train_layers, gradient_checkpointing, dtype)))
+        self._own: dict[str, Any] = {**reading, **tuning}
+        copies = FROZEN if shares(tuning) else 2
         own: dict[str, Any] = {
             "features_extractor_class": CausalLMExtractor,
-            "features_extractor_kwargs": {**self._own, "copies": 2 if lora is None else FROZEN},
+            "features_extractor_kwargs": {**reading, "copies": copies, "tuning": tuning},
         }
         kwargs = with_flat_adam(_linear(kwargs, action_space, own))
         super().__init__(observation_space, action_space, lr_schedule, **kwargs, **own)  # type: ignore[arg-type]

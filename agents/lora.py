@@ -33,7 +33,7 @@ def add_adapters(body: nn.Module, settings: LoRASettings) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ImportError('policy.lora needs peft: pip install "textgym[lora]".') from error
-    linear = {name: type(module).__name__ for name, module in body.named_modules() if _is_linear(module)}
+    linear = {name: type(module).__name__ for name, module in body.named_modules() if is_linear(module)}
     targets = _default(body, linear) if settings.targets is None else settings.targets
     for target in targets:
         if not any(_is_meant(name, target) for name in linear):
@@ -49,16 +49,23 @@ def add_adapters(body: nn.Module, settings: LoRASettings) -> None:
         inject_adapter_in_model(config, body)
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Return whether a module is a linear layer of torch's or of transformers'."""
+    return type(module) is nn.Linear or type(module).__name__ == CONV1D
+
+
+def halves_of(network: nn.Module) -> list[nn.Module]:
+    """Return what holds the matrices A and B of a network's adapters."""
+    found = [getattr(module, name, None) for module in network.modules() for name in ("lora_A", "lora_B")]
+    return [half for half in found if isinstance(half, nn.Module)]
+
+
 def switch_off_idle(network: nn.Module) -> None:
     """Let adapters that add nothing, as at their start, not be computed: in place, of what will not learn."""
     for module in network.modules():
         layers: Any = getattr(module, "lora_B", None)
         if layers is not None and not any(layer.weight.any() for layer in layers.values()):
             module.enable_adapters(False)  # type: ignore[operator]
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return type(module) is nn.Linear or type(module).__name__ == CONV1D
 
 
 def _is_meant(name: str, target: str) -> bool:

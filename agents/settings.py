@@ -27,6 +27,9 @@ Pair: TypeAlias = Annotated[
     tuple[Share, Share], BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else given)
 ]
 """Two shares; JSON and YAML know lists alone."""
+Words: TypeAlias = Annotated[
+    list[str], BeforeValidator(lambda given: list(given) if isinstance(given, tuple) else given)
+]
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Name: TypeAlias = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, PurePath) else given)]
@@ -145,7 +148,30 @@ class LoRASettings(Settings):
     )
 
 
-class TrunkSettings(Settings):
+class TuningSettings(Settings):
+    """Which of a language model's parameters learn, and what learning takes in memory and time."""
+
+    lora: LoRASettings | None = Field(
+        None, description='adapters that alone learn: write policy.lora.r=8, or {"r": 8}; none to learn all parameters'
+    )
+    train_layers: int | None = Field(
+        None, ge=0, le=1024, description="how many of the last blocks learn, with what is behind them; none for all"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="whether an update keeps what blocks read alone, and computes the rest of them twice"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="what the model's blocks compute in; heads, logits and losses are float32"
+    )
+
+    @model_validator(mode="after")
+    def _learns_one_or_the_other(self) -> Self:
+        if self.lora is not None and self.train_layers is not None:
+            raise ValueError("with lora, adapters learn in the place of blocks. Leave train_layers or lora out")
+        return self
+
+
+class TrunkSettings(TuningSettings):
     """A Hugging Face causal language model in the transformer's place."""
 
     model: Name | dict[str, Any] = Field(
@@ -153,9 +179,6 @@ class TrunkSettings(Settings):
     )
     revision: str | None = Field(None, description="of a name on the hub: which commit")
     use_cache: bool = Field(True, description="whether each token is read once; false reads every prefix anew")
-    lora: LoRASettings | None = Field(
-        None, description='adapters that alone learn: write policy.lora.r=8, or {"r": 8}; none to learn all parameters'
-    )
 
 
 class CausalLMSettings(TrunkSettings):
@@ -169,6 +192,9 @@ class CausalLMSettings(TrunkSettings):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="the share of probability that can be written")
     candidates: Count | None = Field(
         None, description="how many tokens can be written after a text: the likeliest of the first policy; none for all"
+    )
+    action_words: Words | None = Field(
+        None, description="a word for each action, as written behind a text; none for those that the environment says"
     )
 
 
@@ -212,8 +238,11 @@ def _with_trunk(settings: type[DeepSettings]) -> Any:
 
 
 class ControlledSettings(DeepSettings):
-    """What on-policy agents have: a reference to stay near to."""
+    """What on-policy agents have: updates in parts, and a reference to stay near to."""
 
+    micro_batch_size: Count | None = Field(
+        None, description="the transitions of a minibatch that are read at once, their gradients added up; none for all"
+    )
     kl_coefficient: NotNegative = Field(
         0.0, description="what a nat of divergence from the reference costs, in the environment's rewards; 0 for none"
     )

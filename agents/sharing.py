@@ -17,6 +17,11 @@ Network = TypeVar("Network")
 BASE = "base_sha256"
 
 
+def shares(tuning: Mapping[str, Any]) -> bool:
+    """Return whether, by a policy's settings, there is something in the model that does not learn."""
+    return tuning.get("lora") is not None or tuning.get("train_layers") is not None
+
+
 def copied(network: Network, *modules: nn.Module, without: Any = None) -> Network:
     """Return a copy of a network, or of several, in which parameters that do not learn are the very same ones.
 
@@ -62,8 +67,10 @@ class OwnParameters(BaseModel):
             source: where from; a mapping is a fresh model's configuration.
             sha256: of the model.
         """
-        named = self.named_parameters()
-        self.borrowed = frozenset(name for name, p in named if not p.requires_grad and not isinstance(source, Mapping))
+        if isinstance(source, Mapping):
+            return
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        self.borrowed = frozenset(name for name in frozen if not name.endswith("transformer.vector"))  # of its own
         if self.borrowed:
             self.register_buffer(BASE, torch.frombuffer(bytearray.fromhex(sha256), dtype=torch.uint8))
 

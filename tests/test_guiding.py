@@ -194,7 +194,7 @@ def test_an_adviser_that_fails_gives_no_guidance_and_is_counted() -> None:
     env = guided(Fails())
     env.reset(seed=0)
     assert env.step(0)[1] == 1.0
-    assert env.counts == {"asked": 2, "remembered": 0, "consulted": 2, "failed": 2, "silent": 0}
+    assert env.counts == {"asked": 2, "remembered": 0, "consulted": 2, "failed": 2, "silent": 0, "unclear": 0}
 
 
 def test_an_adviser_that_fails_twenty_times_in_a_row_is_given_up_with_a_warning() -> None:

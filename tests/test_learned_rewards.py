@@ -77,6 +77,13 @@ def test_only_finished_rows_are_scored(folder: str) -> None:
     assert earned[0] == pytest.approx((by_hand(folder, rows)[0] - 1.0) / 2.0, abs=1e-5)
 
 
+def test_a_score_is_normalised_as_the_models_config_says(folder: str, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "model")
+    scored_models.rewrite(place / "config.json", reward_shift=0.5, reward_scale=2.0)
+    rows = finished(scored_models.scored())
+    np.testing.assert_allclose(LearnedReward(str(place))(rows), (LearnedReward(folder)(rows) - 0.5) / 2.0, atol=1e-6)
+
+
 def test_a_copy_loads_again_and_refuses_other_weights(folder: str, tmp_path: Path) -> None:
     place = shutil.copytree(folder, tmp_path / "model")
     reward = LearnedReward(str(place), on_missing="drop")
@@ -178,6 +185,11 @@ def truncated(place: Path) -> None:
         (lambda place: (place / "config.json").unlink(), "it has no config.json"),
         (lambda place: (place / "config.json").write_text("{"), "holds no classifier that can be read"),
         (lambda place: [path.unlink() for path in place.glob("tokenizer*")], "holds no tokenizer"),
+        (lambda place: (place / "adapter_config.json").write_text("{}"), "holds an adapter, adapter_config.json"),
+        (
+            lambda place: scored_models.rewrite(place / "config.json", reward_scale=0),
+            "reward_scale is 0 in config.json, no number",
+        ),
         (lambda place: scored_models.bert(place, 2), "has 2 outputs, and a reward is one number"),
         (lambda place: scored_models.gpt2(place, scores=False), "was saved as another kind of model: .* score.weight"),
         (

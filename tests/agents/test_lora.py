@@ -326,7 +326,7 @@ def test_adapters_that_cannot_be(lora: dict[str, Any], error: Any, message: str,
     with pytest.raises(error, match=message):
         made(folders["gpt2"], policy={"lora": lora})
     with pytest.raises(error, match=message):
-        CausalLMExtractor(TokenBox(3, 0, 3), GPT2, lora=lora)
+        CausalLMExtractor(TokenBox(3, 0, 3), GPT2, tuning={"lora": lora})
 
 
 def test_layers_by_name_of_one_block_or_of_all(folders: dict[str, str]) -> None:
@@ -340,8 +340,8 @@ def test_an_architecture_that_peft_knows_no_layers_of() -> None:
     with pytest.raises(
         InvalidSetting, match=r"peft names no layers of olmo to adapt\. Give them by name, policy\.lora"
     ):
-        CausalLMExtractor(TokenBox(3, 0, 3), kind, lora={})
-    assert adapters(CausalLMExtractor(TokenBox(3, 0, 3), kind, lora={"targets": ["q_proj"]}))
+        CausalLMExtractor(TokenBox(3, 0, 3), kind, tuning={"lora": {}})
+    assert adapters(CausalLMExtractor(TokenBox(3, 0, 3), kind, tuning={"lora": {"targets": ["q_proj"]}}))
 
 
 def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +354,7 @@ def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(ImportError, match=r'policy\.lora needs peft: pip install "textgym\[lora\]"'):
-        CausalLMExtractor(TokenBox(3, 0, 3), GPT2, lora={})
+        CausalLMExtractor(TokenBox(3, 0, 3), GPT2, tuning={"lora": {}})
     CausalLMExtractor(TokenBox(3, 0, 3), GPT2)
 
 

@@ -50,7 +50,7 @@ POSITIVE = (
 )
 EPSILONS = ("epsilon", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 SHARES = ("gamma", "gae_lambda", "tau", *EPSILONS)
-UPDATES = ("n_epochs", "train_freq", "gradient_steps", "target_update_interval")
+UPDATES = ("micro_batch_size", "n_epochs", "train_freq", "gradient_steps", "target_update_interval")
 COUNTS = ("n_steps", "episodes", "batch_size", "buffer_size", "max_states", *UPDATES)
 
 

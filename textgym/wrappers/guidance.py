@@ -15,7 +15,7 @@ from textgym.arrays import Array, BoolArray
 from textgym.batching import masked, seeds_of
 from textgym.describing import Describer, described
 from textgym.errors import InvalidSetting, Names, unknown
-from textgym.guiding import Guidance, GuidedRows, guidance_to_reward, weight_of
+from textgym.guiding import Guidance, GuidedRows, Understood, guidance_to_reward, weight_of
 from textgym.scenes import SCENES, Scene, scene_of
 from textgym.speech import Speech
 
@@ -84,7 +84,9 @@ class Told:
         speech = self._speech(env, single, actions, language)
         if len(speech.actions) != size:
             raise InvalidSetting(f"{len(speech.actions)} actions have names, where there are {size}. Name each one.")
-        self.guidance = Guidance(Consultation(advisor), speech, guidance_to_reward(reward), weight_of(weight), gamma)
+        pays = guidance_to_reward(reward)
+        consultation = Consultation(advisor, understood=Understood(pays, speech))
+        self.guidance = Guidance(consultation, speech, pays, weight_of(weight), gamma)
 
     def _speech(self, env: Any, single: Any, actions: Sequence[Sequence[str]] | None, language: str) -> Speech:
         if actions is None:
@@ -116,8 +118,8 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         InvalidSetting: continuous actions; a name where nothing is known about the environment.
         UnknownName: no describer, adviser, reward or language of that name.
         InvalidState, InvalidDescription, InvalidAdvice: (from `reset` and `step`) a state that is not finite, a
-            describer that gives no text, an adviser that does not give one text a text. An adviser that raises gives
-            no guidance, and `counts` counts it.
+            describer that gives no text, an adviser that does not give one text a text. An adviser that raises, is
+            silent, or names no action gives no guidance, and `counts` counts it.
 
     Example:
         >>> env = GuidanceWrapper(gymnasium.make("CartPole-v1"), "compact", "expert")
