@@ -66,11 +66,11 @@ def test_no_agent_does_what_is_masked(name: str, task: str, monkeypatch: pytest.
 
     step, taken = Task.step, 0
 
-    def checked(self: Task, episodes: Episodes, actions: Any, rows: Any = ...) -> Any:
+    def checked(self: Task, episodes: Episodes, actions: Any, *more: Any, **named: Any) -> Any:
         nonlocal taken
         taken += len(actions)
         assert self.action_mask(episodes)[np.arange(len(actions)), actions].all()
-        return step(self, episodes, actions, rows)
+        return step(self, episodes, actions, *more, **named)
 
     monkeypatch.setattr(Task, "step", checked)
     for deterministic in (True, False):
