@@ -42,10 +42,13 @@ READ = 64  # characters of a review that a judge learns from
 WRITER: dict[str, Any] = {"d_model": 96, "n_layers": 2, "n_heads": 4}
 FIT: dict[str, Any] = {"learning_rate": 3e-3, "batch_size": 1024, "epochs": 14, "patience": 2, "held_out": 0.05}
 JUDGES: dict[str, dict[str, Any]] = {
-    "proxy": {"d_model": 32, "n_layers": 1, "dropout": 0.1, "min_count": 2, "epochs": 30, "batch_size": 32},
+    "proxy": {
+        "loss": "bradley-terry-smoothed", "label_smoothing": 0.2, "learning_rate": 3e-4, "batch_size": 16,
+        "d_model": 64, "n_layers": 1, "dropout": 0.2, "min_count": 2, "epochs": 20,
+    },
     "gold": {"d_model": 64, "n_layers": 2, "dropout": 0.2, "min_count": 3, "epochs": 12, "batch_size": 32},
 }
-PAIRS = {"proxy": 300, "gold": None}  # preferences that a judge learns from; None for all
+PAIRS = {"proxy": 500, "gold": None}  # preferences that a judge learns from; None for all
 SAMPLES = 2_000  # texts of the writer that scores are normalised on
 Parts = dict[str, list[Review]]
 
