@@ -13,6 +13,7 @@ from torch import nn
 
 from textgym.errors import InvalidSetting
 from textgym.reviews import embedded
+from textgym.rewards.loading import require_whole
 
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -89,6 +90,7 @@ def _check_folder(folder: Path) -> None:
             f"{folder} has no model.safetensors, {found}. Load it where you trust it, and write it again with "
             "model.save_pretrained(DIR)."
         )
+    require_whole(folder, folder)
     for path in weights:
         try:
             with safe_open(path, "pt") as file:

@@ -27,6 +27,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 BEGUN = "start."  # what a language model began as, where its candidates come from
 SIZES = ("d_model", "n_layers", "n_heads")
+TUNING = ("lora", "train_layers")  # which of a language model's parameters there are, and learn
 TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
 ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
 
@@ -109,6 +110,12 @@ def sized(builder: Callable[..., Any], init: str | Path | Start, settings: Mappi
             f"{run.folder} has a language model, whose sizes are its own. Leave out {', '.join(sizes)} of the policy."
         )
     known = {name: shape[name] for name in builder.settings.trunk.model_fields if name in shape}
+    for name in TUNING:
+        if name in own and (asked := merged(known, own)[name]) != known.get(name):
+            raise InvalidSetting(
+                f"{run.folder} has policy.{name}={known.get(name)!r}, and its parameters are what learned so; "
+                f"policy.{name}={asked!r} is other ones. Leave it out: it is then the run's."
+            )
     if "model" in own:
         known = {name: value for name, value in known.items() if name not in ("model", "revision")}
     return merged({"policy": known}, settings)

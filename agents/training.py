@@ -23,6 +23,7 @@ from .layers import merged, nested
 from .making import make_vec_env
 from .metrics import Metrics
 from .recipe import Recipe
+from .reward_hacking import GOLD, RewardHackingCallback
 from .runs import begin, check_agent, check_free, check_saveable, config_of, read_run, restore, save
 from .samples import sampled
 from .table import AGENTS, load_agent, make
@@ -167,6 +168,8 @@ def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
     """Let an agent learn up to the run's last step, save it, and print what it then writes."""
     task = None if config.is_control else config.task()
     best = Best(*config.control(), config.steps) if config.is_control else None
+    hacking = RewardHackingCallback() if task is not None and GOLD in task.metrics else None
+    keeper.metrics.hacking = hacking
     folder, done = keeper.folder, getattr(agent, "num_timesteps", 0)
     control: Any = getattr(agent, "kl_control", None)
     before = sampled(agent, task) if control is not None and task is not None and not done else None
@@ -176,7 +179,7 @@ def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
     watched = "callback" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
     start = time.perf_counter()
     with keeper.signals(at_once=not watched), Watch(config.steps, keeper.metrics, task, texts) as watch:
-        watching = [keeper.metrics, watch, keeper, *([] if best is None else [best])]
+        watching = [one for one in (hacking, keeper.metrics, watch, keeper, best) if one is not None]
         arguments: dict[str, Any] = {"callback": watching} if watched else {}
         if done:
             arguments["reset_num_timesteps"] = False

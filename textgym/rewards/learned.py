@@ -13,7 +13,7 @@ from textgym.arrays import Array, FloatArray, IntArray
 from textgym.episodes import Episodes
 from textgym.errors import InvalidModel, InvalidReward, InvalidSetting, is_finite, require_positive
 from textgym.reviews import embedded
-from textgym.rewards.loading import Pretrained, load_pretrained, sha256_of
+from textgym.rewards.loading import Pretrained, load_pretrained, normalisation_of, sha256_of
 from textgym.rewards.scoring import Scored
 
 PARTS = ("whole", "pair", "completion")
@@ -172,12 +172,14 @@ class ClassifierReward(ModelReward):
 
 @dataclass(frozen=True)
 class LearnedReward(ClassifierReward):
-    """A reward model's score of each finished row: (output - mean) / deviation.
+    """A reward model's score of each finished row: (score - mean) / deviation.
 
-    Any sequence classifier with one output will do, as `AutoModelForSequenceClassification` loads it.
+    Any sequence classifier with one output will do, as `AutoModelForSequenceClassification` loads it. Its score is its
+    output, or, where its config.json has `reward_shift` and `reward_scale` as `textgym reward train` may write them,
+    (output - shift) / scale.
 
     Args:
-        mean: of its outputs on reference texts, where it is not normalised itself.
+        mean: of its scores on reference texts, where it is not normalised itself.
         deviation: likewise.
 
     Example:
@@ -201,7 +203,9 @@ class LearnedReward(ClassifierReward):
                 f"{self.model} has {labels} outputs, and a reward is one number. Train it with num_labels=1; for the "
                 "probability of a label as a safety term, use Toxicity(model, label=...)."
             )
+        normalisation_of(self.model, self._loaded.model.config)
 
     def _scores(self, finished: Episodes) -> Array:
-        scores: Array = (self._logits(finished)[:, 0] - self.mean) / self.deviation
+        shift, scale = normalisation_of(self.model, self._loaded.model.config)
+        scores: Array = ((self._logits(finished)[:, 0] - shift) / scale - self.mean) / self.deviation
         return scores
