@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from gymnasium import spaces
@@ -56,6 +56,9 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
     where it was made with the model's tokenizer (`tokenizer=DIR`); others are found by their text. A row holds prompt
     and completion, with no mark between them but what the task writes there.
 
+    Where actions are no tokens, as in control tasks and behind a `TextObservation`, a row is what is seen, and an
+    action's logit is that of its word's first token, next behind the row; no other logit is computed.
+
     Args:
         observation_space: a row of tokens.
         action_space: discrete.
@@ -79,11 +82,13 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
         gradient_checkpointing: an update keeps what blocks read alone, and computes the rest of them twice.
         dtype: `"bfloat16"`: the model's blocks compute in it, where the device gains from that (GPUs; a CPU is mostly
             slower), and what does not learn of them is held in it; heads, logits and losses are float32.
+        action_words: a word for each action, as it is written behind a text: `(" left", " right")`; None for those that
+            the environment says.
         kwargs: as `ActorCriticPolicy` has them; the optimiser is `FlatAdam` if none is given.
 
     Raises:
         InvalidSetting: the model cannot be read, or a setting is out of its range.
-        InvalidVocabulary: the environment's tokens are not the model's.
+        InvalidVocabulary: the environment's tokens are not the model's, or two action words begin with the same token.
         UnknownName: there is no such layer for an adapter.
     """
 
@@ -104,6 +109,7 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
         train_layers: int | None = None,
         gradient_checkpointing: bool = False,
         dtype: Literal["float32", "bfloat16"] = "float32",
+        action_words: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         sampling = Sampling(temperature, top_k, top_p)
@@ -114,13 +120,14 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
         reading: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
         tuning = dict(zip(TUNING, (lora, train_layers, gradient_checkpointing, dtype)))
         cutting = dict(zip(CUTTING, (temperature, top_k, top_p, candidates)))
-        self._own = {**reading, "critic": critic, **tuning, **cutting}
+        words = _words(action_words)
+        self._own = {**reading, "critic": critic, **tuning, **cutting, "action_words": words}
         copies = (1 if critic == "shared" else 2) + (FROZEN if candidates else 0)
         copies = FROZEN if shares(tuning) else copies
         own: dict[str, Any] = {
             "ortho_init": False,
             "features_extractor_class": CausalLMExtractor,
-            "features_extractor_kwargs": {**reading, "copies": copies, "tuning": tuning},
+            "features_extractor_kwargs": {**reading, "copies": copies, "tuning": tuning, "action_words": words},
             "share_features_extractor": critic == "shared",
         }
         kwargs = with_flat_adam(_linear(kwargs, action_space, own), eps=1e-5)
@@ -143,8 +150,8 @@ class CausalLMPolicy(LanguageModel, PrefixPolicy):
         self.borrow(self.base_model.source, self.base_model.sha256)
         if (most := self._own["candidates"]) is not None:
             end = getattr(self.observation_space, "eos", None)
-            pieces = getattr(self.observation_space, "pieces", ())
-            end_id = pieces.index(end) if end in pieces else None
+            pieces, words = getattr(self.observation_space, "pieces", ()), _read_by(self.pi_features_extractor).word_ids
+            end_id = pieces.index(end) if end in pieces and words is None else None
             self._modules["start"] = Candidates(self.pi_features_extractor, self.action_net, most, end_id)
         make: Any = self.optimizer_class
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -193,6 +200,13 @@ def _linear(kwargs: dict[str, Any], action_space: spaces.Space[Any], own: dict[s
     if kwargs.get("net_arch"):
         raise InvalidSetting(f"net_arch={kwargs['net_arch']!r}: the language model's heads are linear. Leave it out.")
     return kwargs
+
+
+def _words(given: Any) -> list[str] | None:
+    """Return the words of actions as a list; refuse what is none."""
+    if given is not None and (isinstance(given, str) or not isinstance(given, Sequence)):
+        raise InvalidSetting(f"action_words={given!r} is no list of words, one for each action.")
+    return None if given is None else list(given)
 
 
 def _read_by(extractor: Any) -> CausalLMExtractor:

@@ -140,7 +140,7 @@ class GuardedPPO(Guarded, Collecting, PPO):
 def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what the environment's length, scale and density of reward speak for."""
     if seen.control:
-        return controls(seen)
+        return controls(seen, given)
     n_steps = given.n_steps if "n_steps" in given.model_fields_set else min(256, max(32, 8 * seen.width))
     rollout, most = n_steps * seen.n_envs, 128 if seen.dense else 256
     dividing = (size for size in range(min(most, rollout // 2), most // 4, -1) if rollout % size == 0)
@@ -162,14 +162,15 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     }
 
 
-def controls(seen: Probe) -> Mapping[str, Choice]:
+def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what works on control tasks: short observations that tell the whole state, and long episodes."""
-    why = "a control task"
-    rollout = 128 * seen.n_envs
-    gamma = Choice(0.99, f"{why}: some hundred steps count") if seen.gamma is None else Choice(seen.gamma, GAMMA)
+    why, step = "a control task", 3e-3
+    rollout = (given.n_steps if "n_steps" in given.model_fields_set else 128) * seen.n_envs
+    gamma = discount(seen)["gamma"] if seen.gamma is not None else Choice(0.99, f"{why}: some hundred steps count")
     return {
         "gamma": gamma,
-        "learning_rate": Choice(3e-3, why),
+        "learning_rate": Choice(step, why),
+        **step_size(given.model_copy(update={"learning_rate": step})),
         "learning_rate_schedule": Choice("linear", f"{why}: what it can at the end it should not lose again"),
         "ent_coef": Choice(0.0, f"{why}: its few actions are tried often enough"),
         "gae_lambda": Choice(0.95, why),
@@ -183,9 +184,6 @@ def controls(seen: Probe) -> Mapping[str, Choice]:
             round(max(1 - gamma.value, 0.001), 6), f"{why}: what steps of 1 are worth in all becomes 1"
         ),
     }
-
-
-GAMMA = "the discount that the environment's potential-based shaping takes for the agent's"
 
 
 def build(env: Any, settings: PPOSettings, **runtime: Any) -> Any:

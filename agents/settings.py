@@ -27,6 +27,9 @@ Pair: TypeAlias = Annotated[
     tuple[Share, Share], BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else given)
 ]
 """Two shares; JSON and YAML know lists alone."""
+Words: TypeAlias = Annotated[
+    list[str], BeforeValidator(lambda given: list(given) if isinstance(given, tuple) else given)
+]
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Name: TypeAlias = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, PurePath) else given)]
@@ -189,6 +192,9 @@ class CausalLMSettings(TrunkSettings):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="the share of probability that can be written")
     candidates: Count | None = Field(
         None, description="how many tokens can be written after a text: the likeliest of the first policy; none for all"
+    )
+    action_words: Words | None = Field(
+        None, description="a word for each action, as written behind a text; none for those that the environment says"
     )
 
 
