@@ -27,6 +27,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 BEGUN = "start."  # what a language model began as, where its candidates come from
 SIZES = ("d_model", "n_layers", "n_heads")
+TUNING = ("lora", "train_layers")  # which of a language model's parameters there are, and learn
 TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
 ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
 
@@ -109,6 +110,12 @@ def sized(builder: Callable[..., Any], init: str | Path | Start, settings: Mappi
             f"{run.folder} has a language model, whose sizes are its own. Leave out {', '.join(sizes)} of the policy."
         )
     known = {name: shape[name] for name in builder.settings.trunk.model_fields if name in shape}
+    for name in TUNING:
+        if name in own and (asked := merged(known, own)[name]) != known.get(name):
+            raise InvalidSetting(
+                f"{run.folder} has policy.{name}={known.get(name)!r}, and its parameters are what learned so; "
+                f"policy.{name}={asked!r} is other ones. Leave it out: it is then the run's."
+            )
     if "model" in own:
         known = {name: value for name, value in known.items() if name not in ("model", "revision")}
     return merged({"policy": known}, settings)
@@ -177,9 +184,9 @@ def _narrowed(learned: Arrays, run: Run, env: Any) -> Arrays:
         longest = len(learned[name]) - wide
         if start > wide or width - start > longest:
             raise InvalidSetting(
-                f"{run.folder} writes after prompts of at most {wide} tokens, at most {longest} more; here prompts have "
-                f"up to {start}, and the horizon is {width - start}. Give shorter prompts or a shorter horizon, or a "
-                "run of your own: textgym pretrain, train --init DIR."
+                f"{run.folder} writes after prompts of at most {wide} tokens, at most {longest} more; here prompts "
+                f"have up to {start}, and the horizon is {width - start}. Give shorter ones, or a run of your own: "
+                "textgym pretrain, train --init DIR."
             )
     cut = {"column.weight": slice(wide - start, wide - start + width), "position.weight": slice(width + 1)}
     return {

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from textgym.errors import InvalidSetting
 
 from .candidates import Candidates
-from .categorical import draw, entropy, masked
+from .categorical import chosen_and_entropy, draw, masked
 from .features import PrefixExtractor, TransformerExtractor
 from .flat_adam import FlatAdam
 from .masked import MaskedPredictions
@@ -110,8 +110,9 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
 
     def _judged(self, latent: Tensor, taken: Tensor, within: Tensor | None, cut: bool) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and entropies, `(N,)` each, of actions that were taken after what is seen."""
-        log_probs = self._log_probabilities(latent, within, cut, taken)
-        return log_probs.gather(1, taken[:, None])[:, 0], entropy(log_probs)
+        logits = self.action_net(latent)
+        drawn = self.sampling.candidates(logits, within, taken) if cut else within
+        return chosen_and_entropy(masked(self.sampling.tempered(logits), drawn), taken)
 
     def _log_probabilities(self, latent: Tensor, within: Tensor | None, cut: bool, taken: Tensor | None) -> Tensor:
         """Return the log-probabilities of all actions `(N, size)`, cut within masks or drawn from just these."""

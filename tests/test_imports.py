@@ -54,11 +54,12 @@ BELOW = {
     "checking": "vector_env earning",
     "describing": "vocabulary",
     "speech": "errors",
+    "spelling": "describing",
     "scenes": "describing speech",
     "advising": "scenes",
     "guiding": "advising states",
-    "wrappers": "guiding batching space",
-    "control": "guiding registration rendering batching actions chance space",
+    "wrappers": "guiding batching space spelling",
+    "control": "guiding registration rendering batching actions chance space spelling",
 }
 
 

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from agents import AGENTS, Config, load_agent
 from agents.layers import nested
 from agents.recipe import Recipe
-from agents.settings import Settings
+from agents.settings import Settings, inside
 from textgym.errors import InvalidSetting, UnknownName
 
 
@@ -30,7 +30,9 @@ def fields(kind: type[Settings]) -> Iterator[tuple[str, FieldInfo]]:
     for name in kind.names():
         owner, (*path, last) = kind, name.split(".")
         for part in path:
-            owner = owner.model_fields[part].annotation  # type: ignore[assignment]
+            found = inside(owner.model_fields[part].annotation)
+            assert found is not None
+            owner = found
         yield name, owner.model_fields[last]
 
 
@@ -48,7 +50,7 @@ POSITIVE = (
 )
 EPSILONS = ("epsilon", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 SHARES = ("gamma", "gae_lambda", "tau", *EPSILONS)
-UPDATES = ("n_epochs", "train_freq", "gradient_steps", "target_update_interval")
+UPDATES = ("micro_batch_size", "n_epochs", "train_freq", "gradient_steps", "target_update_interval")
 COUNTS = ("n_steps", "episodes", "batch_size", "buffer_size", "max_states", *UPDATES)
 
 
@@ -91,7 +93,7 @@ def wrong(name: str) -> list[Any]:
         return ["int4", 8, True]
     if last in ("pretraining", "distillation"):
         return [3, "x", [1]]
-    assert last in ("env", "agent", "init"), f"{name} has no case here"
+    assert last in ("env", "agent", "init", "folder", "sha256"), f"{name} has no case here"
     return [3, True, ["x"]]
 
 

@@ -76,9 +76,16 @@ class LanguageModelAdvisor:
         if self._loaded is not None:
             return
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
         tokenizer = AutoTokenizer.from_pretrained(self.path, trust_remote_code=False, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(self.path, trust_remote_code=False, use_safetensors=True)
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            model = AutoModelForCausalLM.from_pretrained(self.path, trust_remote_code=False, use_safetensors=True)
+        finally:
+            if shown:
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         self._loaded = tokenizer, model.to(self.device).eval()  # type: ignore[arg-type]
@@ -90,21 +97,30 @@ class LanguageModelAdvisor:
         self.load()
         assert self._loaded is not None
         tokenizer, model = self._loaded
-        asked = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
-        said = [tokenizer.encode(" " + one, add_special_tokens=False) for one in self.candidates]
-        pairs = [(prompt, one) for prompt in asked for one in said]
-        width = max(len(a) + len(b) for a, b in pairs)
-        ids = torch.tensor([[0] * (width - len(a) - len(b)) + a + b for a, b in pairs], device=self.device)
-        real = torch.tensor([[0] * (width - len(a) - len(b)) + [1] * (len(a) + len(b)) for a, b in pairs])
-        real = real.to(self.device)
-        places = (real.cumsum(1) - 1).clamp(min=0)
-        with torch.no_grad():
-            logits = model(input_ids=ids, attention_mask=real, position_ids=places).logits  # (pairs, width, size)
-        log_probs = logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]  # (pairs, width - 1)
-        lengths = [len(b) for _, b in pairs]
-        sums = [row[-n:].sum().item() / (n if self.normalised else 1) for row, n in zip(log_probs, lengths)]
         count = len(self.candidates)
-        return [sums[at : at + count] for at in range(0, len(sums), count)]
+        asked = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+        said = [tokenizer.encode(" " + one, add_special_tokens=False) for one in self.candidates] * len(prompts)
+        wide, most = max(map(len, asked)), max(map(len, said))
+        read = torch.tensor([[0] * (wide - len(a)) + a for a in asked], device=self.device)
+        real = torch.tensor([[0] * (wide - len(a)) + [1] * len(a) for a in asked], device=self.device)
+        ids = torch.tensor([b + [0] * (most - len(b)) for b in said], device=self.device)  # (pairs, most)
+        written = torch.tensor([[1] * len(b) + [0] * (most - len(b)) for b in said], device=self.device)
+        ends = real.sum(1, keepdim=True).repeat_interleave(count, 0)
+        with torch.no_grad():  # a prompt is read once, whatever the number of candidates
+            places = (real.cumsum(1) - 1).clamp(min=0)
+            first = model(input_ids=read, attention_mask=real, position_ids=places, use_cache=True)
+            first.past_key_values.batch_repeat_interleave(count)
+            rest = model(
+                input_ids=ids,
+                attention_mask=torch.cat([real.repeat_interleave(count, 0), written], 1),
+                position_ids=ends + torch.arange(most, device=self.device),
+                past_key_values=first.past_key_values,
+            ).logits
+        logits = torch.cat([first.logits[:, -1:].repeat_interleave(count, 0), rest[:, :-1]], 1)  # (pairs, most, size)
+        log_probs = logits.log_softmax(-1).gather(2, ids[..., None])[..., 0] * written
+        scores = log_probs.sum(1) / (written.sum(1) if self.normalised else 1)
+        rows: list[list[float]] = scores.view(len(prompts), count).tolist()
+        return rows
 
     def _score(self, prompts: list[str]) -> list[str]:
         return [self.candidates[max(range(len(row)), key=row.__getitem__)] for row in self.scores(prompts)]
