@@ -147,7 +147,8 @@ class TestCheckpointing:
         found, kept = [], []
         for again in (False, True):
             agent = made(folders[kind], policy={**tuning, "gradient_checkpointing": again})
-            batch, sizes = collected(agent), []
+            batch = collected(agent)
+            sizes: list[int] = []
 
             def pack(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
                 sizes.append(tensor.numel())
@@ -244,7 +245,9 @@ class TestParts:
     ) -> None:
         found, logged = [], []
         more: dict[str, Any] = {"length_normalisation": "episode"} if name in ("rloo", "grpo") else {"n_steps": 7}
-        more |= {"ppo": {"batch_size": 28, "n_epochs": 2}, "a2c": {"normalize_advantage": True}}.get(name, {})
+        more = {"ppo": {**more, "batch_size": 28, "n_epochs": 2}, "a2c": {**more, "normalize_advantage": True}}.get(
+            name, more
+        )
         for size in (None, 5):
             agent = made(folders["llama"], name, micro_batch_size=size, max_grad_norm=1e9, **kl, **more)
             noted: list[torch.Tensor] = []
