@@ -35,13 +35,14 @@ def parts(batch: Any, size: int | None) -> Iterator[tuple[Tensor | slice, Any]]:
 def _chosen(observations: Any, many: int, size: int) -> Iterator[tuple[Tensor, Any]]:
     """Yield which transitions each part has, and what they observed."""
     if not isinstance(observations, Prefixes):
-        for chosen in torch.arange(many).split(size):
+        for first in range(0, many, size):
+            chosen = torch.arange(first, min(first + size, many))
             yield chosen, _picked(observations, chosen)
         return
     tokens, segment, length, masks = observations
     counts = torch.bincount(segment, minlength=len(tokens))  # (S,) transitions of each segment
     part = ((counts.cumsum(0) - counts / 2) / size).long()  # (S,) where a segment's middle falls
-    for number in part.unique():
+    for number in sorted({*part.tolist()}):
         segments = (part == number).nonzero().flatten()
         place = torch.full_like(counts, -1)
         place[segments] = torch.arange(len(segments), device=place.device)

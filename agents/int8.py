@@ -84,9 +84,9 @@ def quantise(agent: Any) -> Any:
     if (device := next(policy.parameters()).device).type != "cpu":
         raise InvalidSetting(f"int8 is for inference on the CPU; this {made.agent} is on {device}. Load it there.")
     policy.float()
-    for module in policy.modules():
-        if hasattr(module, "halved"):  # a language model's body
-            module.halved = False
+    bodies: list[Any] = [module for module in policy.modules() if hasattr(module, "halved")]  # a language model's
+    for body in bodies:
+        body.halved = False
     if not quantise_layers(policy):
         raise InvalidSetting(f"{made.agent}'s network, {type(policy).__name__}, has no linear layers to quantise.")
     policy.requires_grad_(False)

@@ -72,7 +72,8 @@ def estimate(agent: Any) -> Need:
     """
     policy: Any = agent.policy
     reader = next(module for module in policy.modules() if isinstance(module, CausalLMExtractor))
-    config, tuning, n = reader.transformer.body.config, reader.tuning, agent.n_envs
+    body: Any = reader.transformer.body
+    config, tuning, n = body.config, reader.tuning, agent.n_envs
     d, size = int(config.hidden_size), int(agent.action_space.n)
     steps = int(getattr(agent, "n_steps", 0))
     at_once, width = _read_at_once(agent), reader.transformer.width
@@ -80,8 +81,8 @@ def estimate(agent: Any) -> Need:
     layers = min(int(getattr(config, "num_hidden_layers", LAYERS)), LAYERS)
     passed = layers if tuning.train_layers is None else tuning.train_layers
     halved = tuning.dtype == "bfloat16"
-    block = WIDTHS * d + INNER * _inner(config, d)
-    block *= (HALVED if halved else 1) * (ADAPTED if tuning.lora is not None else 1)
+    less = (HALVED if halved else 1) * (ADAPTED if tuning.lora is not None else 1)
+    block = less * (WIDTHS * d + INNER * _inner(config, d))
     kept = passed * d + 2 * block if tuning.gradient_checkpointing else (passed + 1) * block
     tokens = -(-at_once // max(1, written)) * (width + 1)
     separate = isinstance(policy, ActorCriticPolicy) and not policy.share_features_extractor

@@ -12,6 +12,7 @@ from .layers import merged, nested
 from .recipe import Recipe
 from .settings import DeepSettings
 
+
 @dataclass(frozen=True)
 class Usual:
     """What a run has, of what is left open.
@@ -59,7 +60,9 @@ def usual_settings(found: Usual, agent: str, maker: Callable[..., Any], settings
     chosen = {**found.shared, **(found.own if agent == found.agent else {})}
     if settings.get("kl_coefficient") == 0:  # nothing to be adapted to a target
         chosen.pop("kl_target", None)
-    return merged(nested({name: value for name, value in chosen.items() if name in maker.settings.model_fields}), settings)
+    return merged(
+        nested({name: value for name, value in chosen.items() if name in maker.settings.model_fields}), settings
+    )
 
 
 def usual_init(found: Usual, maker: Callable[..., Any], settings: Mapping[str, Any]) -> str | None:

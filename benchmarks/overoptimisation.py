@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--letters-pairs", type=int, nargs="+", default=[30, 300, 1800])
     parser.add_argument("--letters-betas", type=float, nargs="+", default=[0.3, 0.003])
     parser.add_argument(
-        "--pairs", type=int, nargs="+", default=[60, 300, 900], help="that proxies of reviews learn from"
+        "--pairs", type=int, nargs="+", default=[50, 450, 2500], help="that proxies of reviews learn from"
     )
     parser.add_argument("--betas", type=float, nargs="+", default=[0.02, 0.1], help="KL coefficients")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

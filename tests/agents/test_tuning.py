@@ -147,7 +147,8 @@ class TestCheckpointing:
         found, kept = [], []
         for again in (False, True):
             agent = made(folders[kind], policy={**tuning, "gradient_checkpointing": again})
-            batch, sizes = collected(agent), []
+            batch = collected(agent)
+            sizes: list[int] = []
 
             def pack(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
                 sizes.append(tensor.numel())
@@ -160,6 +161,10 @@ class TestCheckpointing:
         torch.testing.assert_close(*found, atol=1e-6, rtol=1e-5)
         assert found[0].abs().max() > 1e-2
         assert kept[1] < (0.8 if tuning.get("train_layers") else 0.6) * kept[0]
+
+    def test_gradients_go_no_further_than_what_learns(self, folders: dict[str, str]) -> None:
+        policy = made(folders["gpt2"], policy={"train_layers": 1, "gradient_checkpointing": True}).policy.train()
+        assert not policy.features_extractor.transformer.embedded(torch.tensor([[0, 1, 3]])).requires_grad
 
     def test_it_learns(self, folders: dict[str, str]) -> None:
         agents = [made(folders["gpt2"], policy={"gradient_checkpointing": again}).learn(64) for again in (False, True)]
@@ -244,7 +249,9 @@ class TestParts:
     ) -> None:
         found, logged = [], []
         more: dict[str, Any] = {"length_normalisation": "episode"} if name in ("rloo", "grpo") else {"n_steps": 7}
-        more |= {"ppo": {"batch_size": 28, "n_epochs": 2}, "a2c": {"normalize_advantage": True}}.get(name, {})
+        more = {"ppo": {**more, "batch_size": 28, "n_epochs": 2}, "a2c": {**more, "normalize_advantage": True}}.get(
+            name, more
+        )
         for size in (None, 5):
             agent = made(folders["llama"], name, micro_batch_size=size, max_grad_norm=1e9, **kl, **more)
             noted: list[torch.Tensor] = []

@@ -24,8 +24,8 @@ NARROWEST = 8  # columns that rows are padded to at least
 class ModelReward(Scored):
     """A score from a Hugging Face model, loaded from safetensors and known by its hash.
 
-    It is loaded when it is made, an embedded one when it first scores. Pickled or copied, it is its arguments alone: the
-    copy loads again from the same place and refuses files with another sha256.
+    It is loaded when it is made, an embedded one when it first scores. Pickled or copied, it is its arguments alone:
+    the copy loads again from the same place and refuses files with another sha256.
 
     Rows are padded on the right to a width that depends on their own length alone, masked, and read in eval mode: what
     a text scores does not depend on the texts beside it, but for the last digits of float32 sums. `dtype="float64"`
