@@ -69,8 +69,7 @@ class GuardedPPO(Guarded, Collecting, PPO):
                     break
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.gather()
-                torch.nn.utils.clip_grad_norm_([optimizer.flat], self.max_grad_norm)
+                optimizer.clip(self.max_grad_norm)
                 optimizer.step(spread=False)
             self._n_updates += 1
             if self.target_kl is not None and parts[-1][3] > 1.5 * self.target_kl:
