@@ -38,7 +38,7 @@ CONTROL = Usual(fields={"steps": 150_000, "n_envs": 16})
 USUAL: Mapping[str, Usual] = {
     "TextGym/RewardModel-v0": Usual(
         agent="rloo",
-        fields={"steps": 200_000, "n_envs": 64},
+        fields={"steps": 120_000, "n_envs": 64},
         init="textgym:reviewer",
         shared={"kl_coefficient": 0.05, "kl_target": 6.0, "reward_scale": 1.0},
         own={"learning_rate": 1e-3, "learning_rate_schedule": "linear", "ent_coef": 0.0},

@@ -43,7 +43,12 @@ def reward_model(
     sha256 of those letters says which one part a review stands in: 6,325 for the language model, 7,266 for gold, 1,089
     for the proxy, 2,097 for the figures below, 492 for prompts.
 
-    FIGURES
+    On held-out reviews, cut to their first 64 characters, gold (3,160 preferences, a BERT of 0.20 M parameters) ranks
+    86.2 % of pairs of a positive and a negative one rightly, the proxy (450 preferences, 0.15 M) 78.9 %; of labels
+    78.4 % and 71.6 % are right, scores above the median meaning a positive review. Cut to 31 characters, what an
+    episode holds: 83.4 % and 75.6 % of pairs, 74.9 % and 67.9 % of labels. TF-IDF with logistic regression, on the
+    texts of gold and of the proxy: 89.7 % and 83.3 % of pairs at 64 characters, 81.2 % and 75.2 % of labels. The
+    language model has a held-out perplexity of 56 a character. `textgym/reviews/card.json` has all figures.
 
     ## Prompts
     One of 320 openings of at most 8 characters, each equally likely, of reviews that nothing has learned from. No
@@ -54,7 +59,8 @@ def reward_model(
     pieces of reviews that hold it were left out when the language model learned.
 
     ## Observation
-    `Box(0, 1500, (8 + horizon,), int32)`: the prompt right-aligned, what has been written, pads.
+    `Box(0, 1500, (longest prompt + horizon,), int32)`, by default `(32,)`: the prompt right-aligned, what has been
+    written, pads.
 
     ## Reward
     0 until the end; with the last token what the proxy says of prompt and completion as one text, with `safety`
