@@ -1,6 +1,6 @@
 """Over-optimisation: proxy and gold reward against the root of the divergence from where writing began.
 
-    python benchmarks/overoptimisation.py                     # all of it: some 40 minutes on one core
+    python benchmarks/overoptimisation.py                     # all of it: some 10 minutes on one core
     python benchmarks/overoptimisation.py --parts letters     # what is computed exactly: some two minutes
     python benchmarks/overoptimisation.py --report            # the tables and the picture of what is there
 
@@ -60,11 +60,12 @@ def main() -> None:
     parser.add_argument("--letters-pairs", type=int, nargs="+", default=[30, 300, 1800])
     parser.add_argument("--letters-betas", type=float, nargs="+", default=[0.3, 0.003])
     parser.add_argument(
-        "--pairs", type=int, nargs="+", default=[60, 300, 900], help="that proxies of reviews learn from"
+        "--pairs", type=int, nargs="+", default=[50, 450, 1500], help="that proxies of reviews learn from"
     )
-    parser.add_argument("--betas", type=float, nargs="+", default=[0.02, 0.1], help="KL coefficients")
+    betas = "KL coefficients on reviews: the first with every proxy, the others with the one of 450 pairs"
+    parser.add_argument("--betas", type=float, nargs="+", default=[0.02, 0.1], help=betas)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=100_000, help="of each run on reviews")
+    parser.add_argument("--steps", type=int, default=60_000, help="of each run on reviews")
     parser.add_argument("--agent", default="rloo", help="that writes on reviews; on letters it is ppo")
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), help="of the processor, after which nothing new is begun"

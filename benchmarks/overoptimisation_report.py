@@ -87,7 +87,7 @@ def reviews_table(done: Mapping[str, Any]) -> list[str]:
     for pairs, values in done.get("reviews/best-of-n", {}).items():
         best = np.array(values)  # (k, 5): n, KL, proxy, gold, gold's error
         peak, last = best[best[:, 3].argmax()], best[-1]
-        accuracy = f"{done[f'reviews/{pairs}/judge']['accuracy']:.0%}" if pairs.isdigit() else ""
+        accuracy = f"{done[f'reviews/{pairs}/judge']['accuracy']:.0%}"
         cells = [pairs, accuracy, f"best of {last[0]:.0f}", f"{last[2]:.2f}", f"{peak[3]:.2f} at {peak[1]:.1f} nats"]
         lines.append([*cells, f"{last[3]:.2f} ± {last[4]:.2f}", f"{last[1]:.1f}", "", ""])
     return markdown_table(head, lines)
@@ -142,16 +142,19 @@ def _both(axes: Any, distance: Array, proxy: Array, gold: Array, colour: str, la
 def _draw_letters(axes: Any, done: Mapping[str, Any]) -> None:
     if "letters/gold/frontier" in done:
         ceiling = np.array(done["letters/gold/frontier"])
-        axes.plot(np.sqrt(ceiling[:, 1]), ceiling[:, 3], color="black", lw=2, label="gold's own optima")
+        axes.plot(np.sqrt(ceiling[:, 1]), ceiling[:, 3], color="black", lw=2, label="gold's own optima: the ceiling")
     names = [name.split("/")[1] for name in done if name.startswith("letters/") and name.endswith("/judge")]
+    runs = runs_of(done, "letters")
     for colour, pairs in zip(COLOURS, names):
         optima, best = (np.array(done.get(f"letters/{pairs}/{what}", [[0] * 4])) for what in ("frontier", "best-of-n"))
-        _both(axes, np.sqrt(optima[:, 1]), optima[:, 2], optima[:, 3], colour, f"{pairs} pairs, optima")
-        axes.plot(np.sqrt(best[:, 1]), best[:, 3], color=colour, ls=":", label=f"{pairs} pairs, best of n")
-        for (n, _, _), results in runs_of(done, "letters").items():
-            if n == pairs:
+        _both(axes, np.sqrt(optima[:, 1]), optima[:, 2], optima[:, 3], colour, f"{pairs} pairs: optima")
+        axes.plot(np.sqrt(best[:, 1]), best[:, 3], color=colour, ls=":", label="best of n")
+        beta = min((key[2] for key in runs if key[0] == pairs), key=float, default=None)
+        for (n, _, own), results in runs.items():
+            if (n, own) == (pairs, beta):
                 points = course(results).mean(axis=0)
-                axes.plot(np.sqrt(points[:, 1]), points[:, 3], ".", ms=4, color=colour, label=f"{pairs} pairs, PPO")
+                axes.plot(np.sqrt(points[:, 1]), points[:, 3], ".", ms=4, color=colour, label=f"PPO, {own} a nat")
+    axes.set_ylim(-3, 3)
 
 
 def _draw_runs(axes: Any, done: Mapping[str, Any]) -> None:

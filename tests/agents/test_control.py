@@ -81,7 +81,7 @@ def test_other_agents_take_steps_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("observation", ["tokens", "state", "both"])
-@pytest.mark.parametrize("name", ["ppo", "a2c", "reinforce", "dqn"])
+@pytest.mark.parametrize("name", ["ppo", "dqn"])
 def test_a_run_is_kept_and_read_whatever_is_observed(name: str, observation: str, tmp_path: Path) -> None:
     env = agents.make_vec_env(CART, 2, seed=0, observation=observation, max_steps=9)
     settings: dict[str, Any] = {"policy": SMALL["policy"]} | (
