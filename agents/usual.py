@@ -40,7 +40,7 @@ USUAL: Mapping[str, Usual] = {
         agent="rloo",
         fields={"steps": 120_000, "n_envs": 64},
         init="textgym:reviewer",
-        shared={"kl_coefficient": 0.05, "kl_target": 6.0, "reward_scale": 1.0},
+        shared={"kl_coefficient": 0.07, "kl_target": 6.0, "kl_gain": 0.3, "reward_scale": 1.0},
         own={"learning_rate": 1e-3, "learning_rate_schedule": "linear", "ent_coef": 0.0},
     )
 }

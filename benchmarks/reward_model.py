@@ -45,11 +45,12 @@ def train(seed: int, steps: int | None) -> dict[str, float]:
     agent = fresh(config, "cpu")
     task = config.task()
     before, first = judged(agent, task)
-    distances: list[float] = []
+    distances: list[float] = []  # of each rollout
 
-    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
-        if agent.kl_control.measured is not None and (not distances or distances[-1] != agent.kl_control.measured):
-            distances.append(agent.kl_control.measured)
+    def note(*_: Any) -> bool:
+        measured = agent.kl_control.measured
+        if measured is not None and measured not in distances[-1:]:
+            distances.append(measured)
         return True
 
     learning = time.perf_counter()
@@ -59,6 +60,7 @@ def train(seed: int, steps: int | None) -> dict[str, float]:
     after, last = judged(agent, task)
     rise = {name: float(after[name].mean() - before[name].mean()) for name in before}
     print(f"\nseed {seed}, {config.agent}, {config.steps} steps, all in all {time.perf_counter() - start:.0f} s")
+    print("nats a text:", *[f"{distance:.1f}" for distance in distances[4::5]])
     for row in range(SHOWN):
         marks = [f"{m['proxy'][row]:+.2f} {m['gold'][row]:+.2f}" for m in (before, after)]
         print(f"    {marks[0]}  {ansi(first, row)}\n  → {marks[1]}  {ansi(last, row)}", flush=True)
