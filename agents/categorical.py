@@ -39,10 +39,8 @@ def draw(log_probabilities: Tensor, deterministic: bool = False) -> Tensor:
         return log_probabilities.argmax(dim=-1)
     # in double precision: a GPU adds in parallel, and where an action is impossible single precision might still rise
     total = log_probabilities.exp().cumsum(dim=-1, dtype=torch.float64)  # (N, size), rising to 1
-    whole = total[:, -1:].contiguous()
-    chosen = torch.searchsorted(total, torch.rand_like(whole) * whole, right=True)
-    # rounding may put the number on the whole sum; the first action to reach that is the last one possible
-    return torch.minimum(chosen, torch.searchsorted(total, whole))[:, 0]
+    below = total[:, -1:] * (1 - 2**-52)  # however a product with it is rounded, the last possible action lies above
+    return torch.searchsorted(total, torch.rand_like(below) * below, right=True)[:, 0]
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ ADAPTERS = 10  # step sizes of all parameters, "LoRA Without Regret", Thinking M
 OWN = ("policy", "reward_scale", "learning_rate_schedule", *KL)
 
 
+SHARED = "the discount that the environment's potential-based shaping takes for the agent's"
+
+
 @dataclass(frozen=True)
 class LinearlyToZero:
     """A schedule: the step size at the share of learning that is still ahead."""
@@ -37,7 +40,9 @@ class LinearlyToZero:
 
 
 def discount(seen: Probe) -> dict[str, Choice]:
-    """Return SB3's own discount for an environment that cannot be probed; nothing for others."""
+    """Return the discount that shaping shares, or SB3's own where nothing can be probed; nothing for others."""
+    if seen.gamma is not None:
+        return {"gamma": Choice(seen.gamma, SHARED)}
     return {} if seen.episodes else {"gamma": Choice(0.99, "this environment cannot be probed: SB3's default")}
 
 

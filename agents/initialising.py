@@ -184,9 +184,9 @@ def _narrowed(learned: Arrays, run: Run, env: Any) -> Arrays:
         longest = len(learned[name]) - wide
         if start > wide or width - start > longest:
             raise InvalidSetting(
-                f"{run.folder} writes after prompts of at most {wide} tokens, at most {longest} more; here prompts have "
-                f"up to {start}, and the horizon is {width - start}. Give shorter prompts or a shorter horizon, or a "
-                "run of your own: textgym pretrain, train --init DIR."
+                f"{run.folder} writes after prompts of at most {wide} tokens, at most {longest} more; here prompts "
+                f"have up to {start}, and the horizon is {width - start}. Give shorter ones, or a run of your own: "
+                "textgym pretrain, train --init DIR."
             )
     cut = {"column.weight": slice(wide - start, wide - start + width), "position.weight": slice(width + 1)}
     return {

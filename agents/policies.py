@@ -185,6 +185,11 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
         return self.value_net(latent_vf), self.sampling.log_probabilities(logits, drawn), drawn
 
     @property
+    def bare(self) -> bool:
+        """Whether heads are linear in the features, with no layers between."""
+        return not len(self.mlp_extractor.policy_net) and not len(self.mlp_extractor.value_net)
+
+    @property
     def sizes(self) -> dict[str, Any]:
         """What makes another like it in these spaces, as plain data."""
         return dict(self.features_extractor_kwargs)
@@ -217,7 +222,8 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
     def _latents(self, read: Callable[[Any], Tensor]) -> tuple[Tensor, Tensor]:
         """Return what actor and critic see, of one extractor that they share or of one each."""
         if self.share_features_extractor:
-            latents: tuple[Tensor, Tensor] = self.mlp_extractor(read(self.features_extractor))
+            features = read(self.features_extractor)
+            latents: tuple[Tensor, Tensor] = (features, features) if self.bare else self.mlp_extractor(features)
             return latents
         actor, critic = self.mlp_extractor.forward_actor, self.mlp_extractor.forward_critic
         return actor(read(self.pi_features_extractor)), critic(read(self.vf_features_extractor))

@@ -71,8 +71,7 @@ class GuardedPPO(Guarded, Collecting, PPO):
                 if self.target_kl is not None and details[-1][3] > 1.5 * self.target_kl:
                     optimizer.zero_grad()
                     break
-                optimizer.gather()
-                torch.nn.utils.clip_grad_norm_([optimizer.flat], self.max_grad_norm)
+                optimizer.clip(self.max_grad_norm)
                 optimizer.step(spread=False)
             self._n_updates += 1
             if self.target_kl is not None and details[-1][3] > 1.5 * self.target_kl:
@@ -166,7 +165,7 @@ def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what works on control tasks: short observations that tell the whole state, and long episodes."""
     why, step = "a control task", 3e-3
     rollout = (given.n_steps if "n_steps" in given.model_fields_set else 128) * seen.n_envs
-    gamma = Choice(0.99, f"{why}: some hundred steps count") if seen.gamma is None else Choice(seen.gamma, GAMMA)
+    gamma = discount(seen)["gamma"] if seen.gamma is not None else Choice(0.99, f"{why}: some hundred steps count")
     return {
         "gamma": gamma,
         "learning_rate": Choice(step, why),
@@ -184,9 +183,6 @@ def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
             round(max(1 - gamma.value, 0.001), 6), f"{why}: what steps of 1 are worth in all becomes 1"
         ),
     }
-
-
-GAMMA = "the discount that the environment's potential-based shaping takes for the agent's"
 
 
 def build(env: Any, settings: PPOSettings, **runtime: Any) -> Any:

@@ -25,6 +25,7 @@ from .metrics import Metrics
 from .recipe import Recipe
 from .reward_hacking import GOLD, RewardHackingCallback
 from .runs import begin, check_agent, check_free, check_saveable, config_of, read_run, restore, save
+from .samples import sampled
 from .table import AGENTS, load_agent, make
 from .usual import Usual, usual, usual_init, usual_settings
 from .watch import Watch
@@ -170,6 +171,10 @@ def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
     hacking = RewardHackingCallback() if task is not None and GOLD in task.metrics else None
     keeper.metrics.hacking = hacking
     folder, done = keeper.folder, getattr(agent, "num_timesteps", 0)
+    control: Any = getattr(agent, "kl_control", None)
+    before = sampled(agent, task) if control is not None and task is not None and not done else None
+    if before is not None:
+        print("At the start, sampled writing earns", "\n".join(before.lines()), flush=True)
     known = inspect.signature(agent.learn).parameters
     watched = "callback" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
     start = time.perf_counter()
@@ -194,6 +199,9 @@ def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
     if folder is not None:  # with parameters that are not the newest it cannot go on as if it had never stopped
         save(agent, folder, overwrite=True, metrics=keeper.metrics.text() if watched else None, exact=not older)
     _report(agent, config, seconds)
+    if control is not None and task is not None:
+        near = "" if control.measured is None else f", {control.measured:.1f} nats a text from its reference,"
+        print(f"Sampled writing{near} now earns", "\n".join(sampled(agent, task).lines(before)))
     if best is not None:
         print(f"Kept: what it had learned after {best.step} steps, the best of those evaluated.")
     if folder is not None:

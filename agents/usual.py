@@ -12,6 +12,7 @@ from .layers import merged, nested
 from .recipe import Recipe
 from .settings import DeepSettings
 
+
 @dataclass(frozen=True)
 class Usual:
     """What a run has, of what is left open.
@@ -37,10 +38,10 @@ CONTROL = Usual(fields={"steps": 150_000, "n_envs": 16})
 USUAL: Mapping[str, Usual] = {
     "TextGym/RewardModel-v0": Usual(
         agent="rloo",
-        fields={"steps": 200_000, "n_envs": 64},
+        fields={"steps": 120_000, "n_envs": 64},
         init="textgym:reviewer",
-        shared={"kl_coefficient": 0.1, "kl_target": 6.0, "reward_scale": 1.0},
-        own={"learning_rate": 1e-3, "ent_coef": 0.0},
+        shared={"kl_coefficient": 0.07, "kl_target": 6.0, "kl_gain": 0.3, "reward_scale": 1.0},
+        own={"learning_rate": 1e-3, "learning_rate_schedule": "linear", "ent_coef": 0.0},
     )
 }
 """By id."""
@@ -59,7 +60,9 @@ def usual_settings(found: Usual, agent: str, maker: Callable[..., Any], settings
     chosen = {**found.shared, **(found.own if agent == found.agent else {})}
     if settings.get("kl_coefficient") == 0:  # nothing to be adapted to a target
         chosen.pop("kl_target", None)
-    return merged(nested({name: value for name, value in chosen.items() if name in maker.settings.model_fields}), settings)
+    return merged(
+        nested({name: value for name, value in chosen.items() if name in maker.settings.model_fields}), settings
+    )
 
 
 def usual_init(found: Usual, maker: Callable[..., Any], settings: Mapping[str, Any]) -> str | None:

@@ -1,11 +1,15 @@
-"""A pretrained language model on CartPole in words: as the adviser whose advice is paid, and as the policy itself.
+"""A language model on CartPole in words: as the policy itself, and as the adviser whose advice is paid.
 
+    python benchmarks/acting_in_words.py                  # a tiny one, fresh, learns to balance: under a minute
     python benchmarks/smollm2.py DIR                      # SmolLM2-135M-Instruct, where no hub can be reached
     python benchmarks/acting_in_words.py DIR              # some ten minutes on one core
 
-As the policy it reads "The cart is ..., the pole leans ... Push it to the", and acts by its logits at " left" and
-" right"; PPO trains all of it. What is printed: what the untrained model earns, what it earns after a few hundred
-steps, and what each costs. It shows that both ways run from end to end, not that they balance a pole well.
+The tiny one, a GPT-2 of one layer 32 wide, reads four tokens a state and learns by PPO with default settings; what it
+earns is counted up to 200 steps an episode, where random actions earn about 22.
+
+As the policy a pretrained one reads "The cart is ..., the pole leans ... Push it to the", and acts by its logits at
+" left" and " right"; PPO trains all of it. What is printed: what the untrained model earns, what it earns after a few
+hundred steps, and what each costs. It shows that both ways run from end to end, not that they balance a pole well.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from textgym.scenes import cart_pole
 
 ID = "TextGym/CartPole-v0"
 INSTRUCTION = "{state} Push it to the"
+TINY = {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2}
 
 
 def advise(folder: str, steps: int, seed: int) -> None:
@@ -48,11 +53,11 @@ def advise(folder: str, steps: int, seed: int) -> None:
     )
 
 
-def act(folder: str, steps: int, seed: int, episodes: int) -> None:
+def act(folder: str, steps: int, rows: int, seed: int, episodes: int) -> None:
     """Train the model as the policy by PPO, and print what it earned before and after."""
     asked: dict[str, Any] = {"text": "english", "tokenizer": folder, "instruction": INSTRUCTION, "max_steps": 200}
     settings: dict[str, Any] = {"n_steps": 32, "batch_size": 64, "n_epochs": 2}
-    agent = make("ppo", make_vec_env(ID, 8, seed=seed, **asked), policy={"model": folder}, seed=seed, **settings)
+    agent = make("ppo", make_vec_env(ID, rows, seed=seed, **asked), policy={"model": folder}, seed=seed, **settings)
     control, options = load_control(ID, **asked)
     for trained in (False, True):
         if trained:
@@ -67,19 +72,38 @@ def act(folder: str, steps: int, seed: int, episodes: int) -> None:
             )
 
 
+def learn(seeds: int) -> None:
+    """Let a tiny model learn to balance, from each seed, and print what it then earns."""
+    control, options = load_control(ID, max_steps=200)
+    for seed in range(seeds):
+        start = time.process_time()
+        agent = make("ppo", make_vec_env(ID, 16, seed=seed, max_steps=200), policy={"model": TINY}, seed=seed)
+        agent.learn(6_144)
+        seconds = time.process_time() - start
+        found = evaluate_control(agent, control, options, 100, seed=1_000, samples=0)
+        print(
+            f"tiny, seed {seed}: return {found.mean_return:.1f} of 200 after {agent.num_timesteps} steps and "
+            f"{seconds:.1f} s of processor time"
+        )
+
+
 def main() -> None:
-    """Print what both ways earn and cost."""
+    """Print what it earns and costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", metavar="DIR", help="a causal language model and its tokenizer")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="a causal language model and its tokenizer")
+    parser.add_argument("--seeds", type=int, default=5, help="of the tiny one")
     parser.add_argument("--steps", type=int, default=512, help="of PPO")
+    parser.add_argument("--rows", type=int, default=8, help="episodes side by side; an update follows 32 steps of each")
     parser.add_argument("--advised", type=int, default=60, help="steps with advice")
     parser.add_argument("--episodes", type=int, default=10, help="of an evaluation")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(machine("torch", "transformers", "stable-baselines3"))
+    if given.folder is None:
+        return learn(given.seeds)
     advise(given.folder, given.advised, given.seed)
-    act(given.folder, given.steps, given.seed, given.episodes)
+    act(given.folder, given.steps, given.rows, given.seed, given.episodes)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A vocabulary so small that all its texts can be listed: over-optimisation of learned proxies, exactly.
 
-Of the 4,096 texts of six letters abcd, each a is worth 1 to the gold reward, and two of them side by side cost 2. Proxies
-are reward models that `agents.train_reward_model` fits to few or many pairs of random texts, of which gold chose the
-better. Both rewards have mean 0 and deviation 1 over all texts, and uniform writing is the reference.
+In the 4,096 texts of six letters abcd, each a is worth 1 to the gold reward, and three of them side by side cost 3:
+what stands in one text of some twenty. Proxies are reward models that `agents.train_reward_model` fits to few or many
+pairs of random texts, of which the better by gold is chosen the more surely the better it is. Both rewards have mean 0
+and deviation 1 over all texts, and uniform writing is the reference.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import AgentPolicy, make, make_vec_env, train_reward_model
-from agents.preference_builders import from_policy
+from agents.preferences import Preference
+from agents.reward_report import sigmoid
 from textgym import Episodes, Prompt, Task, Vocabulary, solve
 from textgym.arrays import FloatArray
 from textgym.prompts import ListedPrompts
 from textgym.regularised import RegularisedSolution
-from textgym.rollouts import write_random
 
 LETTERS, LENGTH = "abcd", 6
 VOCABULARY = Vocabulary(tuple(LETTERS))
-BETAS = tuple(float(beta) for beta in np.geomspace(8.0, 0.02, 40))
+BETAS = tuple(float(beta) for beta in np.geomspace(8.0, 0.001, 60))
 TRIED = tuple(2**k for k in range(13))  # n of best-of-n
-JUDGE: dict[str, Any] = {"d_model": 32, "n_layers": 1, "n_heads": 2, "window": LENGTH + 2, "learning_rate": 3e-3}
-STEPS, ROWS = 40_000, 64
+HELD_OUT = 200  # pairs
+SURE = 6.0  # nats by which a deviation of gold is preferred
+JUDGE: dict[str, Any] = {"d_model": 32, "n_layers": 1, "n_heads": 2, "dropout": 0.0, "window": LENGTH + 2}
+JUDGE |= {"learning_rate": 1e-3, "epochs": 80, "patience": 8}
+STEPS, ROWS = 20_000, 64
 
 
 @dataclass(frozen=True)
@@ -61,21 +65,28 @@ def texts() -> list[str]:
 
 def normal(scores: Any) -> FloatArray:
     """Return scores with mean 0 and deviation 1 over all texts."""
-    found = np.asarray(scores, np.float64)
-    return (found - found.mean()) / found.std()
+    given = np.asarray(scores, np.float64)
+    found: FloatArray = (given - given.mean()) / given.std()
+    return found
 
 
 def gold() -> FloatArray:
     """Return what all texts are worth."""
-    pairs = [sum(text[i : i + 2] == "aa" for i in range(LENGTH - 1)) for text in texts()]
-    return normal([text.count("a") - 2 * two for text, two in zip(texts(), pairs)])
+    rows = [sum(text[i : i + 3] == "aaa" for i in range(LENGTH - 2)) for text in texts()]
+    return normal([text.count("a") - 3 * three for text, three in zip(texts(), rows)])
 
 
 def judge(pairs: int, seed: int = 0) -> tuple[FloatArray, float]:
     """Return the scores of all texts of a reward model that learned from pairs, and its accuracy on those held out."""
     wanted = gold()
-    preferences = from_policy(write_random, task(wanted, wanted), pairs, seed=seed)
-    trained = train_reward_model(preferences, seed=seed, reference=texts(), epochs=60, patience=8, **JUDGE)
+    rng, listed = np.random.default_rng(seed), texts()
+    order = rng.permutation(len(listed)).reshape(-1, 2)  # no text twice, so that none is learned and held out
+    first = rng.random(len(order)) < sigmoid(SURE * (wanted[order[:, 0]] - wanted[order[:, 1]]))
+    found = [
+        Preference("", (listed[a], listed[b]) if one else (listed[b], listed[a])) for (a, b), one in zip(order, first)
+    ]
+    fit = {"held_out_records": found[-HELD_OUT:], "reference": listed, "seed": seed, **JUDGE}
+    trained = train_reward_model(found[:pairs], **fit)
     return normal(trained.model.scores(texts())), trained.figures["pair_accuracy"]
 
 
@@ -95,8 +106,8 @@ def worth(solution: RegularisedSolution, policy: Sequence[FloatArray], tables: S
         flow = mass[:, None] * chosen
         last, mass = (level, flow), level.passed_on(flow)
     level, flow = last
-    written = np.concatenate([np.repeat(level.episodes.completion[:, :-1], len(LETTERS), axis=0)], axis=1)
-    written = np.column_stack([written, np.tile(np.arange(len(LETTERS)), len(level.episodes))])
+    written = np.repeat(level.episodes.completion, len(LETTERS), axis=0)  # (4096, 6), but for the last letter
+    written[:, -1] = np.tile(np.arange(len(LETTERS)), len(level.episodes))
     places = written @ len(LETTERS) ** np.arange(LENGTH)[::-1]
     return [kl, *(float(flow.ravel() @ table[places]) for table in tables)]
 
@@ -149,17 +160,24 @@ class Course(BaseCallback):
     def note(self) -> None:
         """Note where the policy stands now."""
         levels, reader = self.solution.levels, AgentPolicy(self.model)
-        chosen = [reader(level.episodes.tokens, np.ones((len(level.episodes), len(LETTERS)), np.bool_)) for level in levels]
+        seen = [level.episodes.tokens for level in levels]
+        chosen = [reader(tokens, np.ones((len(tokens), len(LETTERS)), np.bool_)) for tokens in seen]
         self.points.append([self.num_timesteps, *worth(self.solution, chosen, self.tables)])
 
 
 def learn(table: FloatArray, wanted: FloatArray, beta: float, seed: int) -> list[list[float]]:
     """Let PPO write for a proxy; return its course."""
-    course = Course(table, wanted, STEPS // 25)
+    course = Course(table, wanted, STEPS // 50)
     env = make_vec_env(task(table, wanted), ROWS, seed=seed)
     kept = {"kl_coefficient": beta, "reference": "uniform"} if beta else {}
-    policy = {"d_model": 32, "n_layers": 1, "n_heads": 2}
-    settings: dict[str, Any] = {"n_steps": 2 * LENGTH, "batch_size": 384, "gamma": 1.0, "ent_coef": 0.0, "policy": policy}
+    settings: dict[str, Any] = {
+        "n_steps": 2 * LENGTH,
+        "batch_size": 384,
+        "gamma": 1.0,
+        "ent_coef": 0.0,
+        "learning_rate": 5e-4,
+    }
+    settings["policy"] = {"d_model": 32, "n_layers": 1, "n_heads": 2}
     make("ppo", env, seed=seed, device="cpu", **settings, **kept).learn(STEPS, callback=course)
     return course.points
 

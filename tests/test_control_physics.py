@@ -98,7 +98,6 @@ def test_tokens_are_the_bins_of_what_gymnasium_shows() -> None:
         ({"guidance_seed": True}, InvalidSetting, "guidance_seed=True"),
         ({"max_steps": 0}, InvalidSize, "max_steps=0 is not a size"),
         ({"max_steps": True}, InvalidSize, "max_steps=True"),
-        ({"guidance": "language-model"}, InvalidSetting, "which language model is not said"),
         ({"model": "gpt2"}, InvalidSetting, 'guidance="language-model" alone'),
         ({"guidence": "expert"}, TypeError, "has no argument 'guidence'. Did you mean 'guidance'"),
     ],

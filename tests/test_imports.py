@@ -146,7 +146,7 @@ def test_the_transformer_is_plain_torch() -> None:
     assert not any(dots for dots, _, _ in imports(ROOT / "agents" / "transformer.py"))
 
 
-LIGHT = ("textgym", "agents", "agents.commands", "agents.preference_builders", "agents.reward_ensemble")
+LIGHT = ("textgym", "agents", "agents.commands", "agents.preference_builders", "textgym.rewards")
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -12,6 +12,8 @@ from textgym.env import observation_space
 from textgym.errors import InvalidSetting
 from textgym.registration import env_spec, load_factory
 
+from .list import learned
+
 
 def info(id: str) -> None:
     """Show an environment's page, from its docstring, and how hard it is."""
@@ -59,6 +61,8 @@ def _control(id: str) -> list[str]:
 
 def _difficulty(id: str) -> list[str]:
     """Return how hard an environment is, in sentences."""
+    if learned(load_task(id)):
+        return ["not computed: the reward is what a model says of a text, and there are too many to ask it about each"]
     try:
         found = difficulty(id)
     except InvalidSetting as error:

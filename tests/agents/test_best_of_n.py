@@ -34,7 +34,7 @@ def test_the_estimate_is_the_mean_over_all_subsets(scores: list[float]) -> None:
 def test_it_is_unbiased() -> None:
     # the largest of 4 uniform numbers has mean 4/5
     found = [best_of_n(x, x, 4) for x in np.random.default_rng(0).random((4000, 16))]
-    assert np.mean(found) == pytest.approx(0.8, abs=4 * np.std(found) / math.sqrt(4000))
+    assert np.mean(found) == pytest.approx(0.8, abs=4 * float(np.std(found)) / math.sqrt(4000))
 
 
 def test_large_numbers_stay_finite() -> None:

@@ -50,7 +50,7 @@ POSITIVE = (
 )
 EPSILONS = ("epsilon", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 SHARES = ("gamma", "gae_lambda", "tau", *EPSILONS)
-UPDATES = ("micro_batch_size", "n_epochs", "train_freq", "gradient_steps", "target_update_interval")
+UPDATES = ("n_epochs", "train_freq", "gradient_steps", "target_update_interval")
 COUNTS = ("n_steps", "episodes", "batch_size", "buffer_size", "max_states", *UPDATES)
 
 
@@ -63,6 +63,8 @@ def wrong(name: str) -> list[Any]:
         return [0, -1.0, "1", True, float("nan"), float("inf"), float("-inf")]
     if last in ("ent_coef", "vf_coef", "kl_coefficient"):
         return [-0.1, "0", None, True, float("nan"), float("inf")]
+    if last == "micro_batch_size":  # none: a minibatch is read whole
+        return [0, -1, 2**31, 1.0, "8", True]
     if last in COUNTS:
         return [0, -1, 2**31, 1.0, "8", None, True]
     if last in LARGEST:

@@ -162,6 +162,10 @@ class TestCheckpointing:
         assert found[0].abs().max() > 1e-2
         assert kept[1] < (0.8 if tuning.get("train_layers") else 0.6) * kept[0]
 
+    def test_gradients_go_no_further_than_what_learns(self, folders: dict[str, str]) -> None:
+        policy = made(folders["gpt2"], policy={"train_layers": 1, "gradient_checkpointing": True}).policy.train()
+        assert not policy.features_extractor.transformer.embedded(torch.tensor([[0, 1, 3]])).requires_grad
+
     def test_it_learns(self, folders: dict[str, str]) -> None:
         agents = [made(folders["gpt2"], policy={"gradient_checkpointing": again}).learn(64) for again in (False, True)]
         for one, other in zip(*(copies(agent).values() for agent in agents)):

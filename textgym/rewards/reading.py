@@ -9,6 +9,7 @@ from typing import Any
 from textgym.errors import InvalidSetting, Names, unknown
 from textgym.rewards.composing import Part, WeightedSum
 from textgym.rewards.counting import Distinct, Length, Repetition
+from textgym.rewards.ensemble import EnsembleReward
 from textgym.rewards.fluency import Fluency
 from textgym.rewards.learned import LearnedReward
 from textgym.rewards.matching import exact_match, faultless_prefix, right_token
@@ -52,6 +53,7 @@ def parts_of(parts: Mapping[str, Any]) -> dict[str, Part]:
 FACTORIES: Names[Callable[..., Reward]] = Names(
     "reward with arguments",
     learned=LearnedReward,
+    ensemble=EnsembleReward,
     fluency=Fluency,
     toxicity=Toxicity,
     banned_words=BannedWords,

@@ -40,6 +40,8 @@ class Teller:
         vocabulary: Vocabulary | None,
         max_tokens: int | None,
         language: str,
+        noise: float,
+        model: str | None,
     ) -> None:
         self.describer: Any = describer
         if isinstance(describer, str):
@@ -56,7 +58,7 @@ class Teller:
             if not isinstance(self.describer, Describer):
                 raise InvalidSetting(f"advisor={advisor!r} reads what a Describer says; give it one by name.")
             said = sayings(scene, language)
-            advisor = maker(Asked(scene, self.describer, language))
+            advisor = maker(Asked(scene, self.describer, language, noise, 0, model))
         self.consultation = None if advisor is None else Consultation(advisor)
         self.vocabulary = vocabulary or self._own_vocabulary(said)
         self.width = self._width(said) if max_tokens is None else max_tokens
@@ -118,7 +120,7 @@ def sayings(scene: Scene, language: str) -> list[str]:
     return [speech.say(action, points / 10) for action in range(len(speech.actions)) for points in range(11)]
 
 
-class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
+class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
     """An environment that is observed as text: an instruction, the described state, and what is advised, as tokens.
 
     The observation is `Box(0, pad, (max_tokens,), int32)`, right-aligned, as TextGym's own environments have it, so
@@ -134,6 +136,8 @@ class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
             that may be said, and one symbol for others.
         max_tokens: of an observation; None for the longest that can be said. What is longer loses its beginning.
         language: the adviser's.
+        noise: the probability with which the noisy adviser is wrong.
+        model: the language model's folder or name, for `advisor="language-model"`.
 
     Raises:
         InvalidSetting: continuous actions; a name where nothing is known about the environment; a function as describer
@@ -157,10 +161,16 @@ class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         vocabulary: Vocabulary | None = None,
         max_tokens: int | None = None,
         language: str = "english",
+        noise: float = 0.3,
+        model: str | None = None,
     ) -> None:
-        super().__init__(env)
+        given: dict[str, Any] = {"describer": describer, "advisor": advisor, "instruction": instruction}
+        given |= {"vocabulary": vocabulary, "max_tokens": max_tokens, "language": language}
+        given |= {"noise": noise, "model": model}
+        gymnasium.utils.RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **given)
+        gymnasium.Wrapper.__init__(self, env)
         discrete(env.action_space)
-        self._teller = Teller(env, env, describer, advisor, instruction, vocabulary, max_tokens, language)
+        self._teller = Teller(env, env, **given)
         self.observation_space = self._teller.space
 
     @property
@@ -195,6 +205,8 @@ class VectorTextObservation(VectorWrapper[Any, Any, Any, Any, Any]):
         vocabulary: likewise.
         max_tokens: likewise.
         language: likewise.
+        noise: likewise.
+        model: likewise.
     """
 
     def __init__(
@@ -206,10 +218,13 @@ class VectorTextObservation(VectorWrapper[Any, Any, Any, Any, Any]):
         vocabulary: Vocabulary | None = None,
         max_tokens: int | None = None,
         language: str = "english",
+        noise: float = 0.3,
+        model: str | None = None,
     ) -> None:
         super().__init__(env)
         discrete(env.single_action_space)
-        self._teller = Teller(env, row_of(env), describer, advisor, instruction, vocabulary, max_tokens, language)
+        chosen = describer, advisor, instruction, vocabulary, max_tokens, language, noise, model
+        self._teller = Teller(env, row_of(env), *chosen)
         self.single_observation_space = self._teller.space
         self.observation_space = batch_space(self._teller.space, env.num_envs)
         self._same = AutoresetMode(env.metadata["autoreset_mode"]) is AutoresetMode.SAME_STEP
