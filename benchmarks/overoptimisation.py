@@ -1,6 +1,6 @@
 """Over-optimisation: proxy and gold reward against the root of the divergence from where writing began.
 
-    python benchmarks/overoptimisation.py                     # all of it: some 10 minutes on one core
+    python benchmarks/overoptimisation.py                     # all of it: some 20 minutes on one core
     python benchmarks/overoptimisation.py --parts letters     # what is computed exactly: some two minutes
     python benchmarks/overoptimisation.py --report            # the tables and the picture of what is there
 
@@ -65,7 +65,7 @@ def main() -> None:
     betas = "KL coefficients on reviews: the first with every proxy, the others with the one of 450 pairs"
     parser.add_argument("--betas", type=float, nargs="+", default=[0.02, 0.1], help=betas)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=60_000, help="of each run on reviews")
+    parser.add_argument("--steps", type=int, default=120_000, help="of each run on reviews")
     parser.add_argument("--agent", default="rloo", help="that writes on reviews; on letters it is ppo")
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), help="of the processor, after which nothing new is begun"

@@ -32,7 +32,7 @@ READ, STOP = 64, 200  # characters of a review that are read; reviews by whose l
 JUDGE: dict[str, Any] = {"d_model": 64, "n_layers": 1, "dropout": 0.2, "min_count": 2, "window": READ + 2}
 JUDGE |= {"loss": "bradley-terry-smoothed", "label_smoothing": 0.2, "learning_rate": 1e-3, "batch_size": 16}
 READINGS = 2000  # of pairs, after which a fit ends at the latest; 8 epochs at least
-ROWS, BLOCK = 64, 5  # rows side by side; rollouts of a point
+ROWS, BLOCK = 64, 2  # rows side by side; rollouts of a point
 PROMPTS, EACH = 16, 256  # of best-of-n: prompts, and samples of each
 TRIED = tuple(2**k for k in range(9))
 
