@@ -69,9 +69,9 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
     if "base_model" in run.manifest and base_model_of(agent) is not None:  # whose ids may mean other tokens
         check_base(run.folder, run.manifest, agent)
     own = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
-    learned = _narrowed(learned, run, env)
+    given = _narrowed(learned, run, env)
     with refusing(f"{run.folder} cannot be what {_name(agent)} begins with"):
-        set_parameters(agent, {**own, **_shared(own, learned)})
+        set_parameters(agent, {**own, **_shared(own, given)})
     if hasattr(agent.policy, "begin"):
         agent.policy.begin()
     if getattr(agent, "made", None) is not None:

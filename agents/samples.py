@@ -34,13 +34,14 @@ class Samples:
 
     def lines(self, before: Samples | None = None) -> list[str]:
         """Return what a person reads: what it is worth, by how much more than before, and texts."""
-        earned = f"{self.mean_return:.2f}{_change(self.mean_return, before and before.mean_return)}"
+        was = {} if before is None else before.metrics
+        earned = f"{self.mean_return:.2f}{_change(self.mean_return, None if before is None else before.mean_return)}"
         if before is None:
             earned += f", deviation {self.deviation:.2f}"
         elif before.deviation:
             rise = (self.mean_return - before.mean_return) / before.deviation
             earned += f", {rise:+.2f} deviations"
-        parts = [f"{name} {z:.2f}{_change(z, before and before.metrics.get(name))}" for name, z in self.metrics.items()]
+        parts = [f"{name} {z:.2f}{_change(z, was.get(name))}" for name, z in self.metrics.items()]
         return [", ".join([earned, *parts]), *[f"  {text}" for text in self.texts]]
 
 

@@ -54,7 +54,8 @@ def set_parameters(agent: Any, arrays: Arrays) -> None:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InvalidSetting(f"parameter {name} is not finite")
     others = _other_names(_owner(agent).state_dict())
-    own, given = parameters(agent), {name: array for name, array in arrays.items() if name not in others}
+    own = parameters(agent)
+    given: dict[str, Any] = {name: array for name, array in arrays.items() if name not in others}
     tensors = {name: value for name, value in own.items() if hasattr(value, "detach")}
     if not tensors:
         _owner(agent).load_state_dict(given)

@@ -54,21 +54,24 @@ def table(records: Records, levels: Mapping[str, float]) -> list[str]:
 
 
 def cell(records: Records, level: float) -> str:
-    """Return the final return and the steps to a level: interquartile means and their intervals."""
-    limit = records[0]["steps"]
+    """Return the final return and the steps to a level: interquartile means and their intervals, and who reached it.
+
+    A run that did not reach it counts with all its steps.
+    """
     final = estimate([np.array([record["final"] for record in records])])
-    steps = estimate([np.array([reached(record, level) for record in records]) / 1000])
+    found = [reached(record, level) for record in records]
+    counted = [record["steps"] if step is None else step for record, step in zip(records, found)]
+    steps = estimate([np.array(counted) / 1000])
     digits = 0 if abs(final.middle) >= 10 else 2
     earned = f"{final.middle:.{digits}f} ({final.low:.{digits}f} to {final.high:.{digits}f})"
-    within = sum(reached(record, level) < limit for record in records)
-    share = "" if within == len(records) else f", {within} of {len(records)}"
-    return f"{earned}; {steps.middle:.0f} k ({steps.low:.0f} to {steps.high:.0f}){share}"
+    within = sum(step is not None for step in found)
+    shown = f"{steps.middle:.0f} k ({steps.low:.0f} to {steps.high:.0f})" if within else "never"
+    return f"{earned}; {shown}, {within} of {len(records)}"
 
 
-def reached(record: Mapping[str, Any], level: float) -> int:
-    """Return after how many steps a run's episodes earned a level on average; all its steps where they did not."""
-    limit: int = record["steps"]
-    return next((step for step, earned in record["curve"] if earned >= level), limit)
+def reached(record: Mapping[str, Any], level: float) -> int | None:
+    """Return after how many steps a run's episodes earned a level on average; None where they never did."""
+    return next((step for step, earned in record["curve"] if earned >= level), None)
 
 
 def draw(records: Records, levels: Mapping[str, float], picture: Path) -> None:
@@ -81,19 +84,24 @@ def draw(records: Records, levels: Mapping[str, float], picture: Path) -> None:
     lines: dict[str, Any] = {}
     panels = itertools.product(shapings, levels.items())
     for axes, (shaping, (task, level)) in zip(grid.flat, panels):
-        drawn = [r for r in records if r["task"] == task and r["shaping"] in ("", shaping)]
+        own_task = [record for record in records if record["task"] == task]
+        paid = any(record["shaping"] == shaping for record in own_task)
+        drawn = [record for record in own_task if paid and record["shaping"] in ("", shaping)]
         for adviser, colour in COLOURS.items():
             own = [record for record in drawn if record["adviser"] == adviser]
             if own:
                 steps, middle, low, high = curve(own)
                 (lines[adviser],) = axes.plot(steps, middle, color=colour, lw=1.2)
                 axes.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0)
+        if not drawn:
+            axes.set_axis_off()
+            continue
         axes.axhline(level, color="grey", lw=0.6, ls=":")
         axes.set_title(f"{task}\n{shaping}", fontsize=8)
         axes.tick_params(labelsize=7)
     figure.supxlabel("environment steps", fontsize=8)
     figure.supylabel("return without guidance", fontsize=8)
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), fontsize=8)
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines), fontsize=8)
     figure.savefig(picture)
 
 

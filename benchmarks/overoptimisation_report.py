@@ -43,23 +43,35 @@ def spread(values: Array, digits: int = 2) -> str:
 
 def letters_table(done: Mapping[str, Any]) -> list[str]:
     """Return what each proxy of the letters is worth, in Markdown."""
-    head = ["pairs", "accuracy", "proxy's best text", "gold's peak at the optima", "gold of the last optimum"]
-    head += ["best of n: gold's peak, last", "PPO: KL, proxy, gold at the end"]
-    lines = []
     runs = runs_of(done, "letters")
+    betas = sorted({key[2] for key in runs}, key=float, reverse=True)
+    head = [
+        "pairs",
+        "accuracy",
+        "proxy's best text",
+        "optima: gold's peak",
+        "the last optimum",
+        "best of n: peak",
+        "last",
+    ]
+    lines = []
     for name, about in done.items():
         if not name.startswith("letters/") or not name.endswith("/judge"):
             continue
         pairs = name.split("/")[1]
         optima, best = (np.array(done[f"letters/{pairs}/{what}"]) for what in ("frontier", "best-of-n"))
-        ends = [course(results)[:, -1, 1:] for key, results in runs.items() if key[0] == pairs]
-        peak = optima[optima[:, 3].argmax()]
         cells = [pairs, f"{about['accuracy']:.0%}", f"`{about['best']}`"]
-        cells += [f"{peak[3]:.2f} at {peak[1]:.2f} nats", f"{optima[-1, 3]:.2f} at {optima[-1, 1]:.2f} nats"]
-        cells += [f"{best[:, 3].max():.2f}, {best[-1, 3]:.2f}"]
-        cells += ["; ".join(", ".join(spread(end[:, i]) for i in range(3)) for end in ends)]
+        cells += [at(line) for one in (optima, best) for line in (one[one[:, 3].argmax()], one[-1])]
+        for beta in betas:
+            ends = course(runs[(pairs, "ppo", beta)])[:, -1] if (pairs, "ppo", beta) in runs else np.zeros((0, 4))
+            cells.append(f"{spread(ends[:, 3])}, {ends[:, 1].mean():.1f} nats" if len(ends) else "")
         lines.append(cells)
-    return markdown_table(head, lines)
+    return markdown_table([*head, *[f"PPO, {beta} a nat" for beta in betas]], lines)
+
+
+def at(line: Array) -> str:
+    """Return gold, and how far from the start it is had."""
+    return f"{line[3]:.2f}, {line[1]:.1f} nats"
 
 
 def reviews_table(done: Mapping[str, Any]) -> list[str]:

@@ -14,10 +14,11 @@ from transformers import GPT2LMHeadModel
 
 from agents import load_reward_model, save_reward_model, train_reward_model
 from agents.preferences import Labelled, Preference
-from agents.reward_folder import load_ensemble, members_of
+from agents.reward_folder import load_ensemble
 from agents.reward_losses import LOSSES, bradley_terry
 from agents.reward_training import TrainedReward
 from textgym.errors import InvalidSetting, NotFinite, UnknownName
+from textgym.rewards.ensemble import members_of
 
 PAIRS = spring(150)
 FAST: dict[str, Any] = {**SMALL, "learning_rate": 1e-2, "epochs": 8, "held_out": 0.3, "dropout": 0.0}

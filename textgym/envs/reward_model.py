@@ -93,7 +93,8 @@ def reward_model(
     v0: initial version.
     """
     vocabulary = Vocabulary(alphabet(), eos=END) if tokenizer is None else pretrained(tokenizer, eos=True)
-    proxy = LearnedReward(reward_model, **_normalised(normalisation))
+    mean, deviation = _normalised(normalisation)
+    proxy = LearnedReward(reward_model, mean=mean, deviation=deviation)
     metrics: dict[str, Reward] = {"proxy": proxy}
     reward: Reward = proxy
     if safety is not None:
@@ -111,13 +112,13 @@ def reward_model(
     )
 
 
-def _normalised(given: Sequence[float] | None) -> dict[str, float]:
-    """Return the arguments by which scores are normalised."""
+def _normalised(given: Sequence[float] | None) -> tuple[float, float]:
+    """Return the mean and deviation by which scores are normalised."""
     if given is None:
-        return {}
+        return 0.0, 1.0
     if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
         raise InvalidSetting(f"normalisation={given!r} is no mean and deviation. Give a pair, as [0.0, 1.0], or None.")
-    return {"mean": given[0], "deviation": given[1]}
+    return given[0], given[1]
 
 
 def listed(vocabulary: Vocabulary, texts: Sequence[str]) -> ListedPrompts:
