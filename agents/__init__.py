@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .probabilities import AgentPolicy
     from .replay import EpisodeReplayBuffer
     from .reward_folder import save_reward_model
+    from .reward_hacking import RewardHackingCallback
     from .reward_model import load_reward_model
     from .reward_training import train_reward_model
     from .runs import load, save
@@ -45,6 +46,7 @@ _LATER = {
     "EpisodeReplayBuffer": ".replay",
     "EpisodeRolloutBuffer": ".buffers",
     "FiniteGuard": ".guard",
+    "RewardHackingCallback": ".reward_hacking",
     "SB3VecEnv": ".vec_env",
     "TransformerExtractor": ".features",
     "Config": ".config",
@@ -77,6 +79,7 @@ __all__ = [
     "EpisodeReplayBuffer",
     "EpisodeRolloutBuffer",
     "FiniteGuard",
+    "RewardHackingCallback",
     "SB3VecEnv",
     "TransformerExtractor",
     "compare",

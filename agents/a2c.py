@@ -37,10 +37,10 @@ class GuardedA2C(Guarded, Collecting, A2C):
     """Stable-Baselines3's A2C with a `FiniteGuard`."""
 
     def train(self) -> None:
-        """Learn from the rollout as SB3's A2C does, and from a divergence that is part of the loss."""
+        """Learn from the rollout as SB3's A2C does, in parts or not, and from a divergence that is part of the loss."""
         if counts_nothing(self.rollout_buffer):
             return
-        if self.kl_control is None or not self.kl_control.in_loss:
+        if self.micro_batch_size is None and (self.kl_control is None or not self.kl_control.in_loss):
             super().train()
             if isinstance(buffer := self.rollout_buffer, EpisodeRolloutBuffer) and buffer.left_out.any():
                 counts = ~buffer.left_out  # SB3 has recorded it of all

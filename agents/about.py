@@ -56,7 +56,12 @@ def scored_by(env: Any) -> dict[str, Any]:
 
 
 def check_scored_by(folder: Path, manifest: Mapping[str, Any], env: Any) -> None:
-    """Raise `InvalidSetting` where a run's environment, made again, is scored by other weights than the run's was."""
+    """Raise `InvalidSetting` where a run's environment, made again, is scored by other weights than the run's was.
+
+    A policy that has learned nothing from scores yet, fitted to text alone, belongs to none.
+    """
+    if not manifest.get("steps"):
+        return
     now, then = scored_by(env).get("reward_models", []), manifest.get("reward_models", [])
     if now != then:
         raise InvalidSetting(

@@ -81,7 +81,8 @@ def _pretrained(reader: Any, tokens: Tensor) -> list[Tensor]:
         return []
     body.set_attn_implementation("eager")
     try:
-        said = body(inputs_embeds=reader.embedded(tokens), use_cache=False, output_attentions=True)
+        with reader.precision():
+            said = body(inputs_embeds=reader.embedded(tokens), use_cache=False, output_attentions=True)
     finally:
         body.set_attn_implementation(kernel)
     layers = getattr(said, "attentions", None) or ()

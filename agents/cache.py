@@ -28,9 +28,9 @@ class PrefixCache(RowCache):
 
     def _embed(self, ids: Tensor, order: Tensor, columns: Tensor) -> Tensor:
         """Return `(..., d)` of tokens `(...)` that stand at these places of their rows."""
-        x = self.transformer.token(ids) + self.transformer.position(order)
-        out: Tensor = x if self.transformer.column is None else x + self.transformer.column(columns)
-        return out
+        tables = self.transformer.token, self.transformer.position, self.transformer.column
+        rows = [nn.functional.embedding(at, t.weight) for t, at in zip(tables, (ids, order, columns)) if t is not None]
+        return sum(rows[1:], start=rows[0])
 
     def _step(self, x: Tensor, slot: int) -> Tensor:
         """Read one new token of each row, `(n, d)`, all in one slot; return their hidden vectors, `(n, d)`."""
@@ -64,11 +64,13 @@ class _CachedBlock:
 
     def step(self, x: Tensor, slot: int) -> Tensor:
         """Return `(n, d)` of one token `(n, d)` for each row, all in one slot."""
-        new = self._project(x).view(len(x), *self.split).permute(1, 0, 2, 3)  # (3, n, h, d_k)
-        self.memory[:, :, :, slot] = new[1:]
-        keys, values = self.memory[:, :, :, : slot + 1]  # (n, h, slot + 1, d_k)
-        scores = (new[0] * self.scale)[:, :, None] @ keys.transpose(-2, -1)  # (n, h, 1, slot + 1)
-        return self._finish(x, (scores.softmax(dim=-1) @ values).flatten(1))
+        new = self._project(x).view(len(x), *self.split)  # (n, 3, h, d_k)
+        self.memory.select(3, slot).copy_(new[:, 1:].transpose(0, 1))
+        keys, values = self.memory.narrow(3, 0, slot + 1).flatten(1, 2)  # (n h, slot + 1, d_k)
+        q = new[:, 0].reshape(-1, 1, keys.shape[2])  # (n h, 1, d_k)
+        nothing = q[:, :, :1]  # times 0
+        scores = torch.baddbmm(nothing, q, keys.transpose(1, 2), beta=0, alpha=self.scale)  # (n h, 1, slot + 1)
+        return self._finish(x, torch.bmm(scores.softmax(dim=-1), values).view(x.shape))
 
     def extend(self, x: Tensor, rows: Tensor, slots: Tensor, unseen: Tensor, whole: bool) -> Tensor:
         """Return `(r, m, d)`.
@@ -98,7 +100,12 @@ class _CachedBlock:
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Return `(..., d)`: what was attended to, `(..., d)`, and the feed-forward network, added."""
         x = torch.add(x, linear(mixed, self.attention.output), alpha=self.share)
-        inner = self.activation(linear(normal(x, self.norms[1]), self.up))
+        x_normal = normal(x, self.norms[1])
+        if type(self.up) is nn.Linear and x.ndim == 2:
+            # by columns, for which torch takes a kernel of its own: oneDNN's costs more to call than to run on one token
+            inner = self.activation(torch.addmm(self.up.bias[:, None], self.up.weight, x_normal.t()).t())
+        else:
+            inner = self.activation(linear(x_normal, self.up))
         return torch.add(x, linear(inner, self.down), alpha=self.share)
 
 
@@ -112,4 +119,4 @@ def linear(x: Tensor, layer: nn.Module) -> Tensor:
 
 def normal(x: Tensor, layer: nn.LayerNorm) -> Tensor:
     """Return the same of a normalisation."""
-    return nn.functional.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
+    return torch.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)

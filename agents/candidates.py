@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .sampling import Sampling
+from .sharing import copied
 
 
 class Candidates(nn.Module):
@@ -32,8 +32,8 @@ class Candidates(nn.Module):
         self.take(extractor, head)
 
     def take(self, extractor: nn.Module, head: nn.Module) -> None:
-        """Copy what reads and the head, as they are now; weights that they share stay shared."""
-        self.extractor, self.head = deepcopy((extractor, head))
+        """Copy what learns of what reads and of the head, as it is now; weights that they share stay shared."""
+        self.extractor, self.head = copied((extractor, head), extractor, head)
         self.requires_grad_(False)
 
     @torch.no_grad()

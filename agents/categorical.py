@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -37,16 +39,55 @@ def draw(log_probabilities: Tensor, deterministic: bool = False) -> Tensor:
         return log_probabilities.argmax(dim=-1)
     # in double precision: a GPU adds in parallel, and where an action is impossible single precision might still rise
     total = log_probabilities.exp().cumsum(dim=-1, dtype=torch.float64)  # (N, size), rising to 1
-    whole = total[:, -1:].contiguous()
-    chosen = torch.searchsorted(total, torch.rand_like(whole) * whole, right=True)
-    # rounding may put the number on the whole sum; the first action to reach that is the last one possible
-    return torch.minimum(chosen, torch.searchsorted(total, whole))[:, 0]
+    below = total[:, -1:] * (1 - 2**-52)  # however a product with it is rounded, the last possible action lies above
+    return torch.searchsorted(total, torch.rand_like(below) * below, right=True)[:, 0]
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:
     """Return the entropy of each row in nats, `(N,)`."""
     finite = log_probabilities.clamp(min=torch.finfo(log_probabilities.dtype).min)  # 0 times it is 0
     return -(log_probabilities.exp() * finite).sum(dim=-1)
+
+
+class _Chosen(torch.autograd.Function):
+    """The log-probabilities of chosen actions, and entropies, from logits; one tensor of all actions is kept.
+
+    With log p of all actions and the entropy H = -sum_a p_a log p_a, the gradients by the logit of a are
+    1[a = chosen] - p_a and -p_a (log p_a + H).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        logs = torch.log_softmax(logits, dim=1)
+        spread = logs.exp().mul_(logs).sum(dim=1).neg_()
+        ctx.save_for_backward(logs, chosen, spread)
+        return logs.gather(1, chosen[:, None])[:, 0], spread
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        logs, chosen, spread = ctx.saved_tensors
+        of_chosen, of_spread = (gradient[:, None] for gradient in gradients)  # (N, 1)
+        found = p = logs.exp()
+        if of_spread.any():  # else nobody asked for entropies
+            found = p.mul(logs).mul_(-of_spread)  # 0 first, times what is least
+            found.addcmul_(p, of_chosen + of_spread * spread[:, None], value=-1)
+        else:
+            found.mul_(-of_chosen)
+        return found.scatter_add_(1, chosen[:, None], of_chosen), None
+
+
+def chosen_and_entropy(logits: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log-probabilities of chosen actions and the entropies in nats, `(N,)` each.
+
+    It is what `log_probabilities` and `entropy` say, with fewer numbers of all actions there at once: large
+    vocabularies are what it is for.
+
+    Args:
+        logits: `(N, size)`, the least finite number where an action cannot be taken.
+        chosen: `(N,)` int64, actions that can.
+    """
+    found: tuple[Tensor, Tensor] = _Chosen.apply(logits, chosen)  # type: ignore[no-untyped-call]
+    return found
 
 
 def divergence(log_probabilities: Tensor, reference: Tensor) -> Tensor:

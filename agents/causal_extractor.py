@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,11 @@ from textgym.space import TokenBox
 
 from .causal_loading import BaseModel, Loaded, load_causal_lm
 from .causal_trunk import CausalTrunk, TrunkCache
-from .causal_vocabulary import begin_id, model_ids
+from .causal_vocabulary import begin_id, model_ids, word_ids
 from .features import PrefixExtractor
 from .prefixes import require_tokens
+from .settings import TuningSettings
+from .tuning import store_halved, tune
 
 
 class CausalLMExtractor(PrefixExtractor):
@@ -28,10 +30,13 @@ class CausalLMExtractor(PrefixExtractor):
         revision: of a name on the hub.
         use_cache: while nothing is learned from what it reads, read only tokens that are new.
         copies: how many of it there will be, for the estimate of memory.
+        tuning: of `TuningSettings`: what of it learns, and how that is computed.
+        action_words: see `CausalLMPolicy`.
 
     Raises:
-        InvalidSetting, InvalidVocabulary: as `load_causal_lm` and `model_ids` raise them; the model looks at later
-            tokens, or its logits are no linear function of its last hidden vectors.
+        InvalidSetting, InvalidVocabulary: as `load_causal_lm`, `model_ids` and `word_ids` raise them; the model looks
+            at later tokens, or its logits are no linear function of its last hidden vectors.
+        UnknownName, ImportError: as `tune` raises them.
     """
 
     def __init__(
@@ -41,19 +46,29 @@ class CausalLMExtractor(PrefixExtractor):
         revision: str | None = None,
         use_cache: bool = True,
         copies: float = 1,
+        tuning: Mapping[str, Any] | None = None,
+        action_words: Sequence[str] | None = None,
     ) -> None:
         require_flag(use_cache=use_cache)
+        self.tuning = TuningSettings.read(tuning or {}, "policy")
         pad = require_tokens(observation_space, type(self).__name__)
         assert observation_space.shape is not None
         width = observation_space.shape[0]
-        loaded = load_causal_lm(model, pad, width, revision, copies)
+        words = getattr(observation_space, "action_words", None) if action_words is None else action_words
+        own = len(words or ()) if isinstance(model, Mapping) else 0  # a fresh model has tokens for them
+        loaded = load_causal_lm(model, pad + own, width, revision, copies)
         whole: Any = loaded.model
         if whole.base_model is whole or not isinstance(whole.get_output_embeddings(), nn.Linear):
             raise InvalidSetting(f"{type(whole).__name__} is no body with a linear head. Give another model.")
+        tune(whole, self.tuning)
         super().__init__(observation_space, int(whole.config.hidden_size), TrunkCache, use_cache=use_cache)
         self.base: BaseModel = loaded.base
         self.transformer: CausalTrunk = _trunk(observation_space, loaded, pad, width)
+        if self.tuning.train_layers is not None and self.transformer.begin is None:
+            self.transformer.vector.requires_grad_(False)  # or gradients would pass all blocks
         self.remembers = self.transformer.remembers
+        pieces, size = getattr(observation_space, "pieces", ()), int(whole.config.vocab_size)
+        self.word_ids = None if words is None else word_ids(words, pieces, pad, loaded.tokenizer, size)
         cap = getattr(whole.config, "final_logit_softcapping", None)
         self.head: ActionHead | None = ActionHead(
             whole.get_output_embeddings(), self.transformer.ids, 1 / self.scale, cap
@@ -61,11 +76,27 @@ class CausalLMExtractor(PrefixExtractor):
         self.eval()
         self._check(whole)
         self.train()
+        if self.tuning.dtype == "bfloat16":
+            self.transformer.halved = True
+            if isinstance(self.base.source, str):  # others are kept in a run
+                store_halved(whole.base_model)
 
     def take_head(self, size: int) -> ActionHead:
-        """Return the language model's head over the first `size` tokens of the environment; it is the caller's then."""
+        """Return the language model's head over the environment's `size` actions; it is the caller's then.
+
+        They are the environment's first tokens, or its actions' words.
+
+        Raises:
+            InvalidSetting: there are not as many words as actions.
+        """
         assert self.head is not None
-        taken, self.head = self.head.over(size), None
+        head, ids = self.head, self.word_ids
+        if ids is not None and len(ids) != size:
+            raise InvalidSetting(
+                f"{len(ids)} action words for {size} actions, which are no tokens here. Say what each is called, as "
+                'action_words=[" left", " right"] (policy.action_words).'
+            )
+        taken, self.head = head.over(size) if ids is None else head.at(torch.tensor(ids)), None
         return taken
 
     @torch.no_grad()
@@ -128,4 +159,8 @@ class ActionHead(nn.Module):
 
     def over(self, size: int) -> ActionHead:
         """Return the same head over the first `size` tokens."""
-        return ActionHead(self.output, self.ids[:size], self.scale, self.cap)
+        return self.at(self.ids[:size])
+
+    def at(self, ids: Tensor) -> ActionHead:
+        """Return the same head over others of the model's tokens, `(size,)`."""
+        return ActionHead(self.output, ids, self.scale, self.cap)

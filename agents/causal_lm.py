@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
@@ -16,8 +17,12 @@ from .causal_extractor import CausalLMExtractor
 from .causal_loading import BaseModel
 from .policies import CachedQNetwork, PrefixDQNPolicy, PrefixPolicy, with_flat_adam
 from .sampling import Sampling
+from .settings import TuningSettings
+from .sharing import OwnParameters, OwnQParameters, copied, shares
 
 FROZEN = 0.25  # of what a copy takes that is learned: no gradient, no moments
+TUNING = tuple(TuningSettings.model_fields)
+CUTTING = ("temperature", "top_k", "top_p", "candidates")
 NEAR_ZERO = 0.01  # the deviation of a new head's weights, of features whose norm is near 1
 
 
@@ -26,13 +31,33 @@ def _near_zero(layer: nn.Linear) -> None:
     nn.init.zeros_(layer.bias)
 
 
-class CausalLMPolicy(PrefixPolicy):
+class LanguageModel(OwnParameters):
+    """What both policies share: which model they began as, and networks that hold once what does not learn."""
+
+    @property
+    def base_model(self) -> BaseModel:
+        """Which model the policy began as."""
+        return self._readers()[0].base
+
+    def make_features_extractor(self) -> BaseFeaturesExtractor:
+        """Return an extractor of its own; SB3 asks for a critic's or a target's, too, which begin as copies."""
+        made = self._readers()
+        return copied(made[0]) if made else super().make_features_extractor()
+
+    def _readers(self) -> list[CausalLMExtractor]:
+        return [module for module in self.modules() if isinstance(module, CausalLMExtractor)]
+
+
+class CausalLMPolicy(LanguageModel, PrefixPolicy):
     """A `PrefixPolicy` over a causal language model, as `PPO(CausalLMPolicy, env, policy_kwargs={"model": DIR})`.
 
     Action logits are those of the model's own head at the environment's tokens; values are a linear function, near zero
     at first, of the same hidden vectors, or of another copy of the model. The environment's tokens are the model's own
     where it was made with the model's tokenizer (`tokenizer=DIR`); others are found by their text. A row holds prompt
     and completion, with no mark between them but what the task writes there.
+
+    Where actions are no tokens, as in control tasks and behind a `TextObservation`, a row is what is seen, and an
+    action's logit is that of its word's first token, next behind the row; no other logit is computed.
 
     Args:
         observation_space: a row of tokens.
@@ -48,12 +73,23 @@ class CausalLMPolicy(PrefixPolicy):
         top_k: how many tokens stay; None for all.
         top_p: the share of probability that stays; 1 for all.
         candidates: how many tokens can be written after a text: the likeliest of what the policy begins as, and the end
-            token, see `Candidates`; None for all. It takes another copy of the model, which learns nothing.
+            token, see `Candidates`; None for all. It takes another copy of what learns of the model.
+        lora: of `LoRASettings`, as `{"r": 8}`: adapters in the model's layers and the heads that are new alone learn
+            (see `add_adapters`); None to learn all parameters. Whatever is a copy of the model (a separate critic,
+            candidates, a reference) then shares all but its adapters with it.
+        train_layers: how many of the last blocks learn, with what is behind them (see `freeze`); None for all
+            parameters. Copies share the rest, as above.
+        gradient_checkpointing: an update keeps what blocks read alone, and computes the rest of them twice.
+        dtype: `"bfloat16"`: the model's blocks compute in it, where the device gains from that (GPUs; a CPU is mostly
+            slower), and what does not learn of them is held in it; heads, logits and losses are float32.
+        action_words: a word for each action, as it is written behind a text: `(" left", " right")`; None for those that
+            the environment says.
         kwargs: as `ActorCriticPolicy` has them; the optimiser is `FlatAdam` if none is given.
 
     Raises:
         InvalidSetting: the model cannot be read, or a setting is out of its range.
-        InvalidVocabulary: the environment's tokens are not the model's.
+        InvalidVocabulary: the environment's tokens are not the model's, or two action words begin with the same token.
+        UnknownName: there is no such layer for an adapter.
     """
 
     def __init__(
@@ -69,6 +105,11 @@ class CausalLMPolicy(PrefixPolicy):
         top_k: int | None = None,
         top_p: float = 1.0,
         candidates: int | None = None,
+        lora: Mapping[str, Any] | None = None,
+        train_layers: int | None = None,
+        gradient_checkpointing: bool = False,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        action_words: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         sampling = Sampling(temperature, top_k, top_p)
@@ -77,13 +118,16 @@ class CausalLMPolicy(PrefixPolicy):
         if critic not in ("shared", "separate"):
             raise InvalidSetting(f"critic={critic!r} is neither 'shared' nor 'separate'.")
         reading: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
-        cutting = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "candidates": candidates}
-        self._own = {**reading, "critic": critic, **cutting}
+        tuning = dict(zip(TUNING, (lora, train_layers, gradient_checkpointing, dtype)))
+        cutting = dict(zip(CUTTING, (temperature, top_k, top_p, candidates)))
+        words = _words(action_words)
+        self._own = {**reading, "critic": critic, **tuning, **cutting, "action_words": words}
         copies = (1 if critic == "shared" else 2) + (FROZEN if candidates else 0)
+        copies = FROZEN if shares(tuning) else copies
         own: dict[str, Any] = {
             "ortho_init": False,
             "features_extractor_class": CausalLMExtractor,
-            "features_extractor_kwargs": {**reading, "copies": copies},
+            "features_extractor_kwargs": {**reading, "copies": copies, "tuning": tuning, "action_words": words},
             "share_features_extractor": critic == "shared",
         }
         kwargs = with_flat_adam(_linear(kwargs, action_space, own), eps=1e-5)
@@ -95,11 +139,6 @@ class CausalLMPolicy(PrefixPolicy):
         """What makes another like it in these spaces, as plain data."""
         return dict(self._own)
 
-    @property
-    def base_model(self) -> BaseModel:
-        """Which model the policy began as."""
-        return _read_by(self.features_extractor).base
-
     def _build(self, lr_schedule: Schedule) -> None:
         """Make heads and optimiser; the language model brings its own head for the actions."""
         self._build_mlp_extractor()
@@ -108,10 +147,11 @@ class CausalLMPolicy(PrefixPolicy):
         _read_by(self.vf_features_extractor).head = None
         self.value_net = nn.Linear(self.mlp_extractor.latent_dim_vf, 1)
         _near_zero(self.value_net)
+        self.borrow(self.base_model.source, self.base_model.sha256)
         if (most := self._own["candidates"]) is not None:
             end = getattr(self.observation_space, "eos", None)
-            pieces = getattr(self.observation_space, "pieces", ())
-            end_id = pieces.index(end) if end in pieces else None
+            pieces, words = getattr(self.observation_space, "pieces", ()), _read_by(self.pi_features_extractor).word_ids
+            end_id = pieces.index(end) if end in pieces and words is None else None
             self._modules["start"] = Candidates(self.pi_features_extractor, self.action_net, most, end_id)
         make: Any = self.optimizer_class
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -128,18 +168,20 @@ class CausalLMPolicy(PrefixPolicy):
         if self.start is not None:
             self.start.take(self.pi_features_extractor, self.action_net)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return the parameters, each once: SB3's policies name one extractor three times, and heads are embeddings."""
-        whole: dict[str, Any] = super().state_dict(*args, **kwargs)
-        once = {*dict(self.named_parameters()), *dict(self.named_buffers())}
-        return {name: value for name, value in whole.items() if name in once}
+    def twin(self, sizes: Mapping[str, Any] | None = None) -> CausalLMPolicy | None:
+        """Return a copy without candidates and optimiser, which shares what does not learn.
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Take parameters that `state_dict` returned."""
-        first = {id(tensor): name for name, tensor in [*self.named_parameters(), *self.named_buffers()]}
-        named = [*self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)]
-        whole = {name: state_dict[first[id(tensor)]] for name, tensor in named if first[id(tensor)] in state_dict}
-        return super().load_state_dict({**state_dict, **whole}, strict, assign)
+        Args:
+            sizes: of the copy; None for its own. They may differ in how it samples; None is returned where more does.
+        """
+        sizes = self._own if sizes is None else sizes
+        if any(self._own.get(name) != value for name, value in sizes.items() if name not in CUTTING):
+            return None
+        copy = copied(self, without=self.optimizer)
+        copy._modules.pop("start", None)
+        copy._own = {**self._own, **sizes, "candidates": None}
+        copy.sampling = Sampling(*(copy._own[name] for name in CUTTING if name != "candidates"))
+        return copy
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         """Return what SB3's `policy.save` keeps to make it again."""
@@ -160,16 +202,27 @@ def _linear(kwargs: dict[str, Any], action_space: spaces.Space[Any], own: dict[s
     return kwargs
 
 
+def _words(given: Any) -> list[str] | None:
+    """Return the words of actions as a list; refuse what is none."""
+    if given is not None and (isinstance(given, str) or not isinstance(given, Sequence)):
+        raise InvalidSetting(f"action_words={given!r} is no list of words, one for each action.")
+    return None if given is None else list(given)
+
+
 def _read_by(extractor: Any) -> CausalLMExtractor:
     assert isinstance(extractor, CausalLMExtractor)
     return extractor
 
 
-class CausalLMDQNPolicy(PrefixDQNPolicy):
+class CausalQNetwork(OwnQParameters, CachedQNetwork):
+    """A `CachedQNetwork` over a language model."""
+
+
+class CausalLMDQNPolicy(LanguageModel, PrefixDQNPolicy):
     """A `PrefixDQNPolicy` over a causal language model, as `DQN(CausalLMDQNPolicy, env, policy_kwargs={"model": DIR})`.
 
     Action values are a linear function, near zero at first, of the model's hidden vectors; the model's own head is left
-    out. The target network is a second copy.
+    out. The target network is a second copy of what learns.
 
     Args:
         observation_space: a row of tokens.
@@ -178,6 +231,10 @@ class CausalLMDQNPolicy(PrefixDQNPolicy):
         model: see `CausalLMPolicy`.
         revision: likewise.
         use_cache: likewise.
+        lora: likewise.
+        train_layers: likewise.
+        gradient_checkpointing: likewise.
+        dtype: likewise.
         kwargs: as `DQNPolicy` has them.
 
     Raises:
@@ -192,24 +249,32 @@ class CausalLMDQNPolicy(PrefixDQNPolicy):
         model: str | Mapping[str, Any],
         revision: str | None = None,
         use_cache: bool = True,
+        lora: Mapping[str, Any] | None = None,
+        train_layers: int | None = None,
+        gradient_checkpointing: bool = False,
+        dtype: Literal["float32", "bfloat16"] = "float32",
         **kwargs: Any,
     ) -> None:
-        self._own: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
+        reading: dict[str, Any] = {"model": model, "revision": revision, "use_cache": use_cache}
+        tuning = dict(zip(TUNING, (lora, train_layers, gradient_checkpointing, dtype)))
+        self._own: dict[str, Any] = {**reading, **tuning}
+        copies = FROZEN if shares(tuning) else 2
         own: dict[str, Any] = {
             "features_extractor_class": CausalLMExtractor,
-            "features_extractor_kwargs": {**self._own, "copies": 2},
+            "features_extractor_kwargs": {**reading, "copies": copies, "tuning": tuning},
         }
         kwargs = with_flat_adam(_linear(kwargs, action_space, own))
         super().__init__(observation_space, action_space, lr_schedule, **kwargs, **own)  # type: ignore[arg-type]
 
-    @property
-    def base_model(self) -> BaseModel:
-        """Which model the policy began as."""
-        return _read_by(self.q_net.features_extractor).base
+    def _build(self, lr_schedule: Schedule) -> None:
+        """Make the networks and the optimiser."""
+        super()._build(lr_schedule)
+        self.borrow(self.base_model.source, self.base_model.sha256)
 
     def make_q_net(self) -> CachedQNetwork:
-        """Return a network of its own, with a new head."""
-        network = super().make_q_net()
+        """Return a network of its own, with a new head; it shares what does not learn with the one before."""
+        arguments = self._update_features_extractor(self.net_args, features_extractor=None)
+        network = CausalQNetwork(**arguments).to(self.device)
         _read_by(network.features_extractor).head = None
         _near_zero(network.q_net[0])  # type: ignore[arg-type]
         return network

@@ -198,8 +198,8 @@ def _check_lengths(config: Any, pad: int, width: int) -> None:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and positions < width + 1:
         raise InvalidSetting(
-            f"prompt and horizon have {width} tokens and one begins the row; the model has {positions} positions. Give "
-            "a smaller horizon or prompt, or a model of more positions."
+            f"an observation has {width} tokens and one begins the row; the model has {positions} positions. Give a "
+            "smaller horizon, a shorter prompt or text, or a model of more positions."
         )
 
 

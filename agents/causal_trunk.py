@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ class CausalTrunk(nn.Module):
         if begin is None:
             self.vector = nn.Parameter(torch.randn(self.d_model) * float(getattr(config, "initializer_range", 0.02)))
         self.remembers = _remembers(model, width + 1)
+        self.halved = False  # whether the blocks compute in bfloat16
 
     def forward(self, tokens: Tensor, fused: bool = False) -> Tensor:
         """Return the hidden vectors of all prefixes.
@@ -86,8 +88,9 @@ class CausalTrunk(nn.Module):
             unseen: `(r, 1, m, end)`, or broadcast to it, True where a token must not look.
             positions: `(r, m)` their places in their rows.
         """
-        mask = torch.zeros(unseen.shape, dtype=x.dtype, device=x.device)
-        mask = mask.masked_fill(unseen, torch.finfo(x.dtype).min)
+        dtype = torch.bfloat16 if self.halved else x.dtype
+        mask = torch.zeros(unseen.shape, dtype=dtype, device=x.device)
+        mask = mask.masked_fill(unseen, torch.finfo(dtype).min)
         return self._body(
             inputs_embeds=x, attention_mask=mask, position_ids=positions, past_key_values=memory, use_cache=True
         )
@@ -97,8 +100,13 @@ class CausalTrunk(nn.Module):
         return found
 
     def _body(self, **arguments: Any) -> Tensor:
-        hidden: Tensor = self.body(**arguments).last_hidden_state
-        return hidden
+        with self.precision():
+            hidden: Tensor = self.body(**arguments).last_hidden_state
+        return hidden.float()
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return a context in which the body computes as it does for the policy."""
+        return torch.autocast(self.ids.device.type, torch.bfloat16) if self.halved else nullcontext()
 
 
 def _remembers(body: Any, slots: int) -> bool:
@@ -120,11 +128,12 @@ class Memory(Cache):
     Args:
         rows: n.
         slots: the tokens of the longest row, and one that begins it.
+        dtype: of what is kept; None for what is computed.
     """
 
-    def __init__(self, rows: int, slots: int) -> None:
+    def __init__(self, rows: int, slots: int, dtype: torch.dtype | None = None) -> None:
         super().__init__(layers=[])
-        self.shape = rows, slots
+        self.shape, self.dtype = (rows, slots), dtype
         self.held: list[tuple[Tensor, Tensor]] = []  # keys and values (n, h, slots, d_k) of each layer
         self.rows: Tensor | None = None  # (r,) which rows are read; None for all
         self.at: Tensor | int = 0  # (r, m) the slots of their new tokens, or the one slot of all of them
@@ -142,7 +151,7 @@ class Memory(Cache):
                 held[:, :, self.at] = new[:, :, 0]
             else:
                 rows = torch.arange(len(held), device=held.device) if self.rows is None else self.rows
-                held[rows[:, None], :, self.at] = new.transpose(1, 2)
+                held[rows[:, None], :, self.at] = new.transpose(1, 2).to(held)
             seen = held[:, :, : self.end]
             found.append(seen if self.rows is None else seen[self.rows])
         return found[0], found[1]
@@ -153,7 +162,7 @@ class Memory(Cache):
 
     def _nothing(self, states: Tensor) -> Tensor:
         rows, slots = self.shape
-        return states.new_zeros(rows, states.shape[1], slots, states.shape[3])
+        return states.new_zeros(rows, states.shape[1], slots, states.shape[3], dtype=self.dtype)
 
 
 class TrunkCache(RowCache):
@@ -165,7 +174,8 @@ class TrunkCache(RowCache):
     """
 
     def __init__(self, trunk: CausalTrunk, rows: int) -> None:
-        self.trunk, self.memory = trunk, Memory(rows, trunk.width + 1)
+        dtype = torch.bfloat16 if trunk.halved else None
+        self.trunk, self.memory = trunk, Memory(rows, trunk.width + 1, dtype)
         super().__init__(trunk, rows, trunk.width)
 
     def _embed(self, ids: Tensor, order: Tensor, columns: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from textgym.errors import InvalidVocabulary
+from textgym.errors import InvalidSetting, InvalidVocabulary
 
 
 def model_ids(pieces: tuple[str, ...], eos: str | None, pad: int, tokenizer: Any, size: int) -> list[int]:
@@ -34,7 +35,8 @@ def model_ids(pieces: tuple[str, ...], eos: str | None, pad: int, tokenizer: Any
         example = tokenizer.tokenize(split[0])
         raise InvalidVocabulary(
             f"the environment's tokens {split[:5]} are no single tokens of the model ({split[0]!r} is {example}). Make "
-            "the environment with the model's tokenizer, tokenizer=DIR, or with tokens that the model has."
+            "the environment with the model's tokenizer, tokenizer=DIR (of a TextObservation: "
+            "vocabulary=Vocabulary.from_pretrained(DIR)), or with tokens that the model has."
         )
     ids = [one for one in found if one is not None]
     twice = [one for one, many in Counter(ids).items() if many > 1]
@@ -44,6 +46,56 @@ def model_ids(pieces: tuple[str, ...], eos: str | None, pad: int, tokenizer: Any
             f"the environment's tokens {same} are one token of the model, {twice[0]}. Take one of them out."
         )
     return ids
+
+
+def word_ids(words: Sequence[str], pieces: Sequence[str], pad: int, tokenizer: Any, size: int) -> list[int]:
+    """Return the token that each action's word begins with, where actions are no tokens of the environment.
+
+    A blank before the words counts, as a tokenizer's " left" is another token than "left"; but where all begin with one
+    blank that is a token by itself, it is left out. Where there is no tokenizer, a word is the environment's token of
+    that text, or a token of its own behind the environment's.
+
+    Args:
+        words: as they are written behind a text.
+        pieces: the environment's tokens and symbols.
+        pad: how many they are.
+        tokenizer: the model's; None where it has none.
+        size: the model's tokens.
+
+    Raises:
+        InvalidSetting: a word is no text, or empty.
+        InvalidVocabulary: a word has no token, or two begin with the same one.
+    """
+    for word in words:
+        if not isinstance(word, str) or not word.strip():
+            raise InvalidSetting(f"action_words={list(words)!r}: {word!r} is no word. Give one text for each action.")
+    bare = [word.strip() for word in words]
+    if tokenizer is None:
+        ids = [pieces.index(word) if word in pieces else pad + k for k, word in enumerate(bare)]
+    else:
+        ids = _first_ids(words, tokenizer)
+        if len({*ids}) < len(ids) and all(word[0].isspace() for word in words):
+            ids = _first_ids(bare, tokenizer)
+    if lost := [word for word, one in zip(words, ids) if not 0 <= one < size]:
+        raise InvalidVocabulary(
+            f"the action words {lost} have no token of the model, which has {size}. Give words that it has, "
+            'action_words=["left", "right"], or a model with a tokenizer that knows them.'
+        )
+    for one, many in Counter(ids).items():
+        if many > 1:
+            same = [word for word, other in zip(words, ids) if other == one]
+            token = one if tokenizer is None else tokenizer.convert_ids_to_tokens(one)
+            raise InvalidVocabulary(
+                f"the action words {same} begin with the same token of the model, {token!r}, so that it could not "
+                'choose between them. Give words that begin differently: action_words=["left", "right"].'
+            )
+    return ids
+
+
+def _first_ids(words: Sequence[str], tokenizer: Any) -> list[int]:
+    """Return the first token of each word; -1 where it has none."""
+    found = [tokenizer.encode(word, add_special_tokens=False)[:1] for word in words]
+    return [ids[0] if ids and ids[0] != tokenizer.unk_token_id else -1 for ids in found]
 
 
 def begin_id(tokenizer: Any, config: Any) -> int | None:

@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from textgym.errors import InvalidSetting
+from textgym.reviews import embedded
+from textgym.rewards.loading import require_whole
 
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -53,7 +55,7 @@ def load_classifier(name: str | Path, revision: str | None = None, new_head: boo
     """Return a classifier with one output, in float32 on the CPU, and its tokenizer. No code or pickle of it is run.
 
     Args:
-        name: a folder, or a model's name on a hub.
+        name: a folder, a model's name on a hub, or an embedded one's, as `textgym:proxy`.
         revision: of a hub's model: a branch, tag or commit.
         new_head: whether a model without a classifier's head gets a fresh one, to be trained.
 
@@ -61,10 +63,11 @@ def load_classifier(name: str | Path, revision: str | None = None, new_head: boo
         InvalidSetting: there is none; it has no safetensors, or a broken one; it has several outputs, or no head; its
             tokenizer does not fit it. The message names the place.
     """
-    place = str(name)
-    if Path(name).is_dir():
-        _check_folder(Path(name))
-    elif Path(name).exists() or place.startswith((".", "/", "~")) or place.count("/") > 1:
+    own = embedded(name)
+    place = str(name if own is None else own)
+    if Path(place).is_dir():
+        _check_folder(Path(place))
+    elif Path(place).exists() or place.startswith((".", "/", "~")) or place.count("/") > 1:
         raise InvalidSetting(f"{place} is no folder. Give {WANTED}, or a model's name.")
     model, missing = _load_model(place, revision, new_head)
     if missing and not new_head:
@@ -87,6 +90,7 @@ def _check_folder(folder: Path) -> None:
             f"{folder} has no model.safetensors, {found}. Load it where you trust it, and write it again with "
             "model.save_pretrained(DIR)."
         )
+    require_whole(folder, folder)
     for path in weights:
         try:
             with safe_open(path, "pt") as file:

@@ -85,14 +85,14 @@ class Config(Settings):
     def control(self) -> tuple[Control, Options]:
         """Return the control task that the run is about; raises as `task` does."""
         control, options = load_control(self.env or "", **self.env_kwargs)
-        self._fits(options.describer(control).width)
+        self._fits(options.view(control).describer.width)
         return control, options
 
     def check(self) -> int:
         """Return how many tokens an observation has; raises as `task` does where the environment cannot be made."""
         if self.is_control:
             control, options = self.control()
-            return options.describer(control).width
+            return options.view(control).describer.width
         task = self.task()
         return task.max_prompt + task.horizon
 

@@ -21,7 +21,11 @@ from .scaled import scaled
 from .settings import Choice, ControlledSettings, DeepSettings, TransformerSettings, TrunkSettings
 
 KL = tuple(ControlledSettings.model_fields.keys() - DeepSettings.model_fields.keys())
+ADAPTERS = 10  # step sizes of all parameters, "LoRA Without Regret", Thinking Machines Lab, 2025
 OWN = ("policy", "reward_scale", "learning_rate_schedule", *KL)
+
+
+SHARED = "the discount that the environment's potential-based shaping takes for the agent's"
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ class LinearlyToZero:
 
 
 def discount(seen: Probe) -> dict[str, Choice]:
-    """Return SB3's own discount for an environment that cannot be probed; nothing for others."""
+    """Return the discount that shaping shares, or SB3's own where nothing can be probed; nothing for others."""
+    if seen.gamma is not None:
+        return {"gamma": Choice(seen.gamma, SHARED)}
     return {} if seen.episodes else {"gamma": Choice(0.99, "this environment cannot be probed: SB3's default")}
 
 
@@ -53,6 +59,9 @@ def step_size(given: DeepSettings) -> dict[str, Choice]:
     from .causal_loading import read_config
 
     width = int(read_config(policy.model, policy.revision).hidden_size)
+    if policy.lora is not None:
+        reason = "adapters learn as well at ten times the step size of all parameters (Schulman et al., 2025)"
+        return {"learning_rate": Choice(for_width(ADAPTERS * given.learning_rate, width), reason)}
     reason = f"a logit of a language model {width} wide then moves as fast as one of the small transformer"
     return {"learning_rate": Choice(for_width(given.learning_rate, width), reason)}
 

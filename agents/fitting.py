@@ -14,7 +14,8 @@ from textgym.errors import InvalidSetting
 from .about import base_model, environment
 from .config import Config
 from .layers import nested
-from .settings import TransformerSettings
+from .prefixes import holds_tokens
+from .settings import LoRASettings, TransformerSettings
 from .state import base_model_of
 from .table import AGENTS
 from .vec_env import name_of
@@ -22,7 +23,9 @@ from .vec_env import name_of
 LAYERS = 1024  # of a language model
 
 
-def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: Any, any_width: bool = False) -> None:
+def check_env(
+    folder: Path, config: Config, manifest: Mapping[str, Any], env: Any, any_width: bool = False, cuts: bool = False
+) -> None:
     """Refuse an environment in which the parameters would mean something else.
 
     Args:
@@ -32,9 +35,11 @@ def check_env(folder: Path, config: Config, manifest: Mapping[str, Any], env: An
         env: where they are to serve.
         any_width: take prompts and horizons of other lengths where the run's policy is a language model's, whose
             parameters know nothing of them: it counts positions from a row's first token.
+        cuts: likewise where the policy is a small transformer, whose parameters are then cut to them.
     """
     shape = nested(config.settings).get("policy")
-    widths = ("observation", "max_prompt") if any_width and isinstance(shape, dict) and "model" in shape else ()
+    free = any_width if isinstance(shape, dict) and "model" in shape else cuts
+    widths = ("observation", "max_prompt") if free else ()
     for name, value in environment(env).items():
         if name not in widths and manifest.get(name) != value:
             raise InvalidSetting(
@@ -61,9 +66,15 @@ def require_held(shape: Mapping[str, Any], space: spaces.Space[Any], held: int, 
         owner: what is refused, for the message.
 
     Raises:
-        InvalidSetting: it has more.
+        InvalidSetting: it has more. Where nothing that is observed is tokens, SB3's own network is made, which these
+            settings do not size.
     """
-    if "model" in shape:
+    if not holds_tokens(space.get("tokens", space) if isinstance(space, spaces.Dict) else space):
+        return
+    if "model" in shape and _borrows(shape):
+        lora = shape.get("lora")
+        too_large = isinstance(lora, Mapping) and LoRASettings.read(lora, f"{owner}.lora").r > held
+    elif "model" in shape:
         from .causal_loading import read_config
 
         model = read_config(shape["model"], shape.get("revision"))
@@ -74,6 +85,13 @@ def require_held(shape: Mapping[str, Any], space: spaces.Space[Any], held: int, 
         too_large = 12 * own.n_layers * own.d_model**2 + (space.shape or (0,))[0] * own.d_model > held
     if too_large:
         raise InvalidSetting(f"{owner}: {short(dict(shape))} has more than the {held} parameters there.")
+
+
+def _borrows(shape: Mapping[str, Any]) -> bool:
+    """Return whether a run holds what learned alone, the rest being in the folder of its model, whose size it has."""
+    from .sharing import shares
+
+    return not isinstance(shape["model"], Mapping) and shares(shape)
 
 
 def check_base(folder: Path, manifest: Mapping[str, Any], made: Any) -> None:

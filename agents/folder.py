@@ -14,6 +14,7 @@ from reprlib import repr as short
 from typing import Any
 
 from textgym.errors import InvalidSetting
+from textgym.reviews import embedded
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -90,16 +91,21 @@ def _finish(folder: Path) -> None:
 
 def holds_run(folder: Path) -> bool:
     """Return whether a folder has files of a run, whole or not; what a first write left that was cut short is none."""
+    folder = embedded(str(folder)) or folder
     return any((folder / name).exists() for name in (MANIFEST, MANIFEST + NEXT, *FILES))
 
 
 def read_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return a folder's manifest and files; nothing in it is changed.
 
+    Args:
+        folder: a path, or the name of an embedded run, as `textgym:reviewer`.
+
     Raises:
         FileNotFoundError: no run is there.
         InvalidSetting: a file is missing, cut or edited, or the manifest is none, or of a newer format.
     """
+    folder = embedded(str(folder)) or folder
     for attempt in range(4):
         try:
             manifest, digests = _read_manifest(folder)

@@ -15,6 +15,7 @@ from torch import Tensor
 from textgym.arrays import BoolArray, FloatArray
 from textgym.errors import InvalidSetting
 
+from .accumulating import parts
 from .deep import OWN, discount, on_policy_arguments, step_size
 from .groups import GroupCollecting, GroupRolloutBuffer, check_groups
 from .guard import Guarded
@@ -184,37 +185,50 @@ class GroupRelative(Guarded, GroupCollecting):
         policy, optimizer = self.policy, self.policy.optimizer
         policy.set_training_mode(True)
         self._update_learning_rate(optimizer)
-        parts: list[Tensor] = []
+        details: list[Tensor] = []
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.batch_size):
-                loss, detail = self._loss(batch)
-                parts.append(detail)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                details.append(self._add_gradients(batch))
                 torch.nn.utils.clip_grad_norm_(policy.parameters(), self.max_grad_norm)
                 optimizer.step()
             self._n_updates += 1
         names = ("policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", "loss")
-        for name, value in zip(names, torch.stack(parts).mean(dim=0).tolist()):
+        for name, value in zip(names, torch.stack(details).mean(dim=0).tolist()):
             self.logger.record(f"train/{name}", value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
-    def _loss(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return a minibatch's loss, and what is recorded of it, `(5,)`."""
-        prefixes = batch.observations
-        _, log_prob, entropy, penalty = self._evaluated(batch)
+    def _add_gradients(self, batch: Any) -> Tensor:
+        """Add a minibatch's gradients, part by part, and return what is recorded of it, `(5,)`."""
+        prefixes, total = batch.observations, torch.zeros(5, device=batch.actions.device)
         weight = token_weights(prefixes.segment, len(prefixes.tokens), self.length_normalisation)
+        for chosen, part in parts(batch, self.micro_batch_size):
+            loss, detail = self._loss(part, weight[chosen], len(part.actions) / len(batch.actions))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += detail
+        return total
+
+    def _loss(self, batch: Any, weight: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """Return what a part of a minibatch adds to its loss, and to what is recorded of it, `(5,)`.
+
+        Args:
+            batch: the part.
+            weight: `(N,)` of its tokens.
+            share: of the minibatch's tokens, that it has.
+        """
+        _, log_prob, entropy, penalty = self._evaluated(batch)
         log_ratio = log_prob - batch.old_log_prob
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         policy_loss = -(weight * torch.min(batch.advantages * ratio, batch.advantages * clipped)).sum()
-        loss = policy_loss - self.ent_coef * entropy.mean()
+        loss = policy_loss - self.ent_coef * share * entropy.mean()
         if penalty is not None:
             loss = loss + (weight * penalty).sum()
         with torch.no_grad():
             divergence = (ratio - 1 - log_ratio).mean()  # k3 of Schulman (2020), from the policy before the update
             fraction = ((ratio - 1).abs() > self.clip_range).float().mean()
-            return loss, torch.stack([policy_loss, -entropy.mean(), divergence, fraction, loss])
+            means = [share * one for one in (-entropy.mean(), divergence, fraction)]
+            return loss, torch.stack([policy_loss, *means, loss])
 
 
 def choose(seen: Probe, given: GroupSettings) -> dict[str, Choice]:

@@ -16,6 +16,7 @@ from textgym.errors import NotFinite
 from .flat_adam import FlatAdam
 from .missing import LeavesMissingOut
 from .scaled import scaled
+from .state import base_model_of
 from .vec_env import name_of
 
 _HOOKS: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()  # of an agent whose learning an error ended
@@ -117,10 +118,23 @@ def _first_bad(named: Iterable[tuple[str, Tensor]]) -> str | None:
 
 
 class Guarded(LeavesMissingOut):
-    """Mixed into an SB3 algorithm: learning has a `FiniteGuard`, and environments set later keep the reward's scale."""
+    """Mixed into an SB3 algorithm: learning has a `FiniteGuard`, and environments set later keep the reward's scale.
+
+    Learning with a language model is refused where it does not fit into memory, see `memory.estimate`.
+    """
 
     made: Any = None  # how, where `agents.make` made it
     reward_scale: float = 1.0  # of the rewards that it learns from
+
+    _fits = False  # whether it was found that there is memory to learn in
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        if base_model_of(self) is not None and not self._fits:
+            from .memory import require_memory
+
+            require_memory(self)
+            self._fits = True
+        return super()._setup_learn(*args, **kwargs)
 
     def _init_callback(self, callback: Any, progress_bar: bool = False) -> BaseCallback:
         given = [] if callback is None else callback if isinstance(callback, list) else [callback]
@@ -141,4 +155,4 @@ class Guarded(LeavesMissingOut):
         return model
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "made"]
+        return [*super()._excluded_save_params(), "made", "_fits"]

@@ -27,6 +27,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 BEGUN = "start."  # what a language model began as, where its candidates come from
 SIZES = ("d_model", "n_layers", "n_heads")
+TUNING = ("lora", "train_layers")  # which of a language model's parameters there are, and learn
 TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
 ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
 
@@ -48,8 +49,9 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
 
     Raises:
         FileNotFoundError: no run is there.
-        InvalidSetting: the run is damaged, or is about another vocabulary, prompt width, horizon or size (a language
-            model's may be of other widths); the agent or the run has no transformer; the agent has learned already.
+        InvalidSetting: the run is damaged, or is about another vocabulary or size, shorter prompts or a shorter horizon
+            (a language model's may be of any widths); the agent or the run has no transformer; the agent has learned
+            already.
     """
     run, start = _read(init)
     if getattr(agent, "num_timesteps", 0):
@@ -59,7 +61,7 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
         )
     if (env := env_of(agent)) is None:
         raise InvalidSetting(f"{type(agent).__name__} has no environment, so that nobody knows what its tokens are.")
-    check_env(run.folder, run.config, run.manifest, env, any_width=True)
+    check_env(run.folder, run.config, run.manifest, env, any_width=True, cuts=True)
     with refusing(f"{run.folder} holds no run's parameters"):
         learned = from_bytes(run.files["policy.safetensors"])
     check_size(run.folder, run.config, env, learned)
@@ -67,6 +69,7 @@ def initialise(agent: Any, init: str | Path | Start) -> Any:
     if "base_model" in run.manifest and base_model_of(agent) is not None:  # whose ids may mean other tokens
         check_base(run.folder, run.manifest, agent)
     own = {name: as_array(value, f"parameter {name}") for name, value in parameters(agent).items()}
+    learned = _narrowed(learned, run, env)
     with refusing(f"{run.folder} cannot be what {_name(agent)} begins with"):
         set_parameters(agent, {**own, **_shared(own, learned)})
     if hasattr(agent.policy, "begin"):
@@ -107,6 +110,12 @@ def sized(builder: Callable[..., Any], init: str | Path | Start, settings: Mappi
             f"{run.folder} has a language model, whose sizes are its own. Leave out {', '.join(sizes)} of the policy."
         )
     known = {name: shape[name] for name in builder.settings.trunk.model_fields if name in shape}
+    for name in TUNING:
+        if name in own and (asked := merged(known, own)[name]) != known.get(name):
+            raise InvalidSetting(
+                f"{run.folder} has policy.{name}={known.get(name)!r}, and its parameters are what learned so; "
+                f"policy.{name}={asked!r} is other ones. Leave it out: it is then the run's."
+            )
     if "model" in own:
         known = {name: value for name, value in known.items() if name not in ("model", "revision")}
     return merged({"policy": known}, settings)
@@ -156,6 +165,34 @@ def _check_sizes(agent: Any, run: Run) -> None:
                 f"{run.folder} has policy.{name}={given!r}, and this agent policy.{name}={value}. Leave the policy's "
                 "sizes out: they are then the run's."
             )
+
+
+def _narrowed(learned: Arrays, run: Run, env: Any) -> Arrays:
+    """Return a transformer's parameters for shorter prompts and horizons: what rows that fit are read by.
+
+    Its positions count from a row's first token, and its columns stand on both sides of the prompt's end.
+
+    Raises:
+        InvalidSetting: the run's prompts or horizon are the shorter ones.
+    """
+    columns = {name for name in learned if name.endswith("transformer.column.weight")}
+    wide, start = run.manifest.get("max_prompt"), getattr(env.observation_space, "max_prompt", None)
+    if not columns or not isinstance(wide, int) or start is None:
+        return learned
+    width = env.observation_space.shape[0]
+    for name in columns:
+        longest = len(learned[name]) - wide
+        if start > wide or width - start > longest:
+            raise InvalidSetting(
+                f"{run.folder} writes after prompts of at most {wide} tokens, at most {longest} more; here prompts "
+                f"have up to {start}, and the horizon is {width - start}. Give shorter ones, or a run of your own: "
+                "textgym pretrain, train --init DIR."
+            )
+    cut = {"column.weight": slice(wide - start, wide - start + width), "position.weight": slice(width + 1)}
+    return {
+        name: array[next((part for end, part in cut.items() if name.endswith(f"transformer.{end}")), slice(None))]
+        for name, array in learned.items()
+    }
 
 
 def _shared(own: Arrays, given: Arrays) -> dict[str, npt.NDArray[Any]]:

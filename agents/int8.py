@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from textgym.errors import InvalidSetting
 
+from .lora import halves_of
+
 LEVELS = 127  # the largest integer on either side of 0
 INT8 = "int8"
 
@@ -60,8 +62,8 @@ class Int8Linear(nn.Module):
 def quantise(agent: Any) -> Any:
     """Turn an agent's linear layers into int8, in place; it writes as before, nearly, and can learn no more.
 
-    Embeddings, normalisations and the value head stay as they are, and so does a language model's own head, whose
-    weights are mostly its embeddings.
+    Embeddings, normalisations and the value head stay as they are, and so do a language model's own head, whose weights
+    are mostly its embeddings, and adapters. What is in bfloat16 becomes float32.
 
     Args:
         agent: what `agents.make` or `agents.load` returned, on the CPU.
@@ -81,6 +83,10 @@ def quantise(agent: Any) -> Any:
         raise InvalidSetting(f"{made.agent} has no network that could be quantised. Give a run of ppo, dqn, ...")
     if (device := next(policy.parameters()).device).type != "cpu":
         raise InvalidSetting(f"int8 is for inference on the CPU; this {made.agent} is on {device}. Load it there.")
+    policy.float()
+    bodies: list[Any] = [module for module in policy.modules() if hasattr(module, "halved")]  # a language model's
+    for body in bodies:
+        body.halved = False
     if not quantise_layers(policy):
         raise InvalidSetting(f"{made.agent}'s network, {type(policy).__name__}, has no linear layers to quantise.")
     policy.requires_grad_(False)
@@ -104,15 +110,16 @@ def quantise_layers(network: nn.Module) -> int:
     """Replace a network's linear layers by int8 ones, in place, and return how many there were.
 
     Left as they are: a layer that shares its weights with another module, a layer that is read through its weights (see
-    `causal_extractor.ActionHead`), and one of a single output.
+    `causal_extractor.ActionHead`), an adapter's, and one of a single output.
 
     Raises:
         InvalidSetting: a weight is not finite.
     """
     owners = Counter(id(p) for module in network.modules() for p in module._parameters.values() if p is not None)
     made: dict[int, Int8Linear] = {}
+    halves = halves_of(network)
     for parent in list(network.modules()):
-        if hasattr(parent, "ids") and hasattr(parent, "output"):
+        if (hasattr(parent, "ids") and hasattr(parent, "output")) or parent in halves:
             continue
         for name, layer in list(parent.named_children()):
             weight = _weight(layer)

@@ -121,9 +121,10 @@ class KLControl:
 
 
 class Controlled(OnPolicyAlgorithm):
-    """Mixed into an on-policy algorithm: it may be kept near a reference."""
+    """Mixed into an on-policy algorithm: it may be kept near a reference, and read minibatches in parts."""
 
     kl_control: KLControl | None = None
+    micro_batch_size: int | None = None  # transitions of a part; None for whole minibatches
     reward_scale: float
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
@@ -165,7 +166,8 @@ class Controlled(OnPolicyAlgorithm):
 
 
 def controlled(agent: Any, settings: ControlledSettings) -> Any:
-    """Return an agent that is kept near a reference, where settings ask for it."""
+    """Return an agent that is kept near a reference, and reads minibatches in parts, where settings ask for it."""
+    agent.micro_batch_size = settings.micro_batch_size
     if settings.kl_coefficient:
         agent.kl_control = KLControl(settings)
     return agent

@@ -14,7 +14,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from textgym.errors import InvalidSetting
 
+from .reward_hacking import RewardHackingCallback
+
 COLUMNS = ("step", "seconds", "return", "length", "success", "entropy", "loss", "steps_per_second")
+GOLD_COLUMNS = ("gold", "repetition")
+"""What a run's table has besides, where the task reports a gold reward."""
 Row = dict[str, float | None]
 ROWS = 200  # a run's table has at most about so many
 
@@ -27,6 +31,8 @@ class Metrics(BaseCallback):
         rows: what was noted before, where a run goes on.
         tensorboard: a folder for TensorBoard's files; None for none.
     """
+
+    hacking: RewardHackingCallback | None = None  # whose gold reward and repetition are noted too
 
     def __init__(self, total: int, rows: Iterable[Row] = (), tensorboard: Path | None = None) -> None:
         super().__init__()
@@ -77,6 +83,8 @@ class Metrics(BaseCallback):
             "loss": next((float(loss) for loss in losses if loss is not None), None),
             "steps_per_second": round((self.num_timesteps - steps) / max(now - then, 1e-9), 1),
         }
+        if self.hacking is not None:
+            row |= {name: value for name, value in self.hacking.watched().items() if name in GOLD_COLUMNS}
         self.rows.append(row)
         if self._writer is not None:
             for name, value in row.items():
@@ -90,7 +98,8 @@ class Metrics(BaseCallback):
     def text(self) -> str:
         """Return the table as CSV; what is not known is empty."""
         lines = io.StringIO()
-        table = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
+        more = GOLD_COLUMNS if any(GOLD_COLUMNS[0] in row for row in self.rows) else ()
+        table = csv.DictWriter(lines, (*COLUMNS, *more), lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)
         return lines.getvalue()
@@ -103,10 +112,11 @@ def read_metrics(text: str) -> list[Row]:
         InvalidSetting: it is none.
     """
     table = csv.DictReader(io.StringIO(text))
-    if tuple(table.fieldnames or ()) != COLUMNS:
+    columns = tuple(table.fieldnames or ())
+    if columns not in (COLUMNS, (*COLUMNS, *GOLD_COLUMNS)):
         raise InvalidSetting(f"metrics.csv has the columns {table.fieldnames}; it must have {list(COLUMNS)}.")
     try:
-        return [{name: _number(row[name]) for name in COLUMNS} for row in table]
+        return [{name: _number(row[name]) for name in columns} for row in table]
     except (TypeError, ValueError, csv.Error) as error:
         raise InvalidSetting(f"metrics.csv holds what is no number: {error}") from error
 

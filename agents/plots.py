@@ -15,7 +15,7 @@ from textgym.errors import InvalidSetting
 
 from .config import Config
 from .layers import flat
-from .metrics import COLUMNS
+from .metrics import COLUMNS, GOLD_COLUMNS
 from .runs import read_run
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def plot(runs: Sequence[str | Path], column: str = "return") -> Figure:
 
     Args:
         runs: folders that `textgym train --out` wrote.
-        column: of `metrics.csv`: return, success, length, entropy, loss, steps_per_second.
+        column: of `metrics.csv`: return, success, length, entropy, loss, steps_per_second; gold and repetition where
+            the task reports a gold reward.
 
     Returns:
         A matplotlib figure; `figure.savefig("curves.svg")` writes it.
@@ -40,8 +41,9 @@ def plot(runs: Sequence[str | Path], column: str = "return") -> Figure:
     """
     if not runs:
         raise InvalidSetting("no run was named. Give folders that `textgym train --out` wrote.")
-    if column not in COLUMNS[1:]:
-        raise InvalidSetting(f"column={column!r} does not exist. Give one of {list(COLUMNS[1:])}.")
+    known = [*COLUMNS[1:], *GOLD_COLUMNS]
+    if column not in known:
+        raise InvalidSetting(f"column={column!r} does not exist. Give one of {known}.")
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -64,7 +66,7 @@ def plot(runs: Sequence[str | Path], column: str = "return") -> Figure:
 
 def _read(run: Path, column: str) -> tuple[Config, Curve]:
     found = read_run(run)
-    points = [(row["step"], row[column]) for row in found.metrics if row[column] is not None]
+    points = [(row["step"], row[column]) for row in found.metrics if row.get(column) is not None]
     if not points:
         raise InvalidSetting(f"{run} has noted no {column}; its agent has none, or the run has learned nothing yet.")
     return found.config, np.array(points, np.float64).T

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from textgym.errors import InvalidSetting
 
 from .candidates import Candidates
-from .categorical import draw, entropy, masked
+from .categorical import chosen_and_entropy, draw, masked
 from .features import PrefixExtractor, TransformerExtractor
 from .flat_adam import FlatAdam
 from .masked import MaskedPredictions
@@ -110,8 +110,9 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
 
     def _judged(self, latent: Tensor, taken: Tensor, within: Tensor | None, cut: bool) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and entropies, `(N,)` each, of actions that were taken after what is seen."""
-        log_probs = self._log_probabilities(latent, within, cut, taken)
-        return log_probs.gather(1, taken[:, None])[:, 0], entropy(log_probs)
+        logits = self.action_net(latent)
+        drawn = self.sampling.candidates(logits, within, taken) if cut else within
+        return chosen_and_entropy(masked(self.sampling.tempered(logits), drawn), taken)
 
     def _log_probabilities(self, latent: Tensor, within: Tensor | None, cut: bool, taken: Tensor | None) -> Tensor:
         """Return the log-probabilities of all actions `(N, size)`, cut within masks or drawn from just these."""
@@ -184,6 +185,11 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
         return self.value_net(latent_vf), self.sampling.log_probabilities(logits, drawn), drawn
 
     @property
+    def bare(self) -> bool:
+        """Whether heads are linear in the features, with no layers between."""
+        return not len(self.mlp_extractor.policy_net) and not len(self.mlp_extractor.value_net)
+
+    @property
     def sizes(self) -> dict[str, Any]:
         """What makes another like it in these spaces, as plain data."""
         return dict(self.features_extractor_kwargs)
@@ -216,7 +222,8 @@ class PrefixPolicy(MaskedPredictions, ActorCriticPolicy):
     def _latents(self, read: Callable[[Any], Tensor]) -> tuple[Tensor, Tensor]:
         """Return what actor and critic see, of one extractor that they share or of one each."""
         if self.share_features_extractor:
-            latents: tuple[Tensor, Tensor] = self.mlp_extractor(read(self.features_extractor))
+            features = read(self.features_extractor)
+            latents: tuple[Tensor, Tensor] = (features, features) if self.bare else self.mlp_extractor(features)
             return latents
         actor, critic = self.mlp_extractor.forward_actor, self.mlp_extractor.forward_critic
         return actor(read(self.pi_features_extractor)), critic(read(self.vf_features_extractor))

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from textgym.errors import InvalidSetting
 
+from .accumulating import parts
 from .collecting import Collecting
 from .deep import discount, on_policy_arguments, step_size
 from .flat_adam import FlatAdam
@@ -54,37 +55,58 @@ class GuardedPPO(Guarded, Collecting, PPO):
         if not plain or self.clip_range_vf is not None:
             if self.kl_control is not None and self.kl_control.in_loss:
                 raise InvalidSetting("a divergence in the loss needs FlatAdam and no clip_range_vf. Or use kl='k1'.")
+            if self.micro_batch_size is not None:
+                raise InvalidSetting("micro_batch_size needs discrete actions. Leave it out, or give a batch_size.")
             return super().train()
         assert isinstance(optimizer, FlatAdam)
         policy.set_training_mode(True)
         self._update_learning_rate(optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        parts: list[Tensor] = []  # of each minibatch: losses, divergence, what was clipped
+        details: list[Tensor] = []  # of each minibatch: losses, divergence, what was clipped
         for _ in range(self.n_epochs):
-            seen = len(parts)
+            seen = len(details)
             for batch in self.rollout_buffer.get(self.batch_size):
-                loss, detail = self._loss(batch, clip_range)
-                parts.append(detail)
-                if self.target_kl is not None and detail[3] > 1.5 * self.target_kl:
-                    break
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.gather()
-                torch.nn.utils.clip_grad_norm_([optimizer.flat], self.max_grad_norm)
+                details.append(self._add_gradients(batch, clip_range))
+                if self.target_kl is not None and details[-1][3] > 1.5 * self.target_kl:
+                    optimizer.zero_grad()
+                    break
+                optimizer.clip(self.max_grad_norm)
                 optimizer.step(spread=False)
             self._n_updates += 1
-            if self.target_kl is not None and parts[-1][3] > 1.5 * self.target_kl:
+            if self.target_kl is not None and details[-1][3] > 1.5 * self.target_kl:
                 break
         optimizer.spread()
-        self._record(torch.stack(parts), seen, clip_range)
+        self._record(torch.stack(details), seen, clip_range)
 
-    def _loss(self, batch: Any, clip_range: float) -> tuple[Tensor, Tensor]:
-        """Return a minibatch's loss (Schulman et al., 2017, equation 9), and its parts, `(6,)`, for the records."""
-        values, log_prob, entropy, penalty = self._evaluated(batch)
+    def _add_gradients(self, batch: Any, clip_range: float) -> Tensor:
+        """Add a minibatch's gradients, part by part, and return what is recorded of it, `(6,)`."""
         advantages, scale = batch.advantages, torch.ones(())
-        if self.normalize_advantage and len(advantages) > 1:
+        if self.normalize_advantage and len(advantages) > 1:  # over the whole minibatch, whatever its parts
             scale = advantages.std() + 1e-8
-            advantages = (advantages - advantages.mean()) / scale
+            batch = batch._replace(advantages=(advantages - advantages.mean()) / scale)
+        total: Tensor | float = 0.0
+        for _, part in parts(batch, self.micro_batch_size):
+            share = len(part.actions) / len(batch.actions)
+            loss, detail = self._loss(part, clip_range, scale)
+            (share * loss).backward()  # type: ignore[no-untyped-call]
+            total = total + share * detail
+        assert isinstance(total, Tensor)
+        return total
+
+    def _loss(self, batch: Any, clip_range: float, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of transitions (Schulman et al., 2017, equation 9), and its parts, for the records.
+
+        Args:
+            batch: whose advantages are normalised, if they are to be.
+            clip_range: how far a ratio may move.
+            scale: what they were divided by.
+
+        Returns:
+            `()` and `(6,)`.
+        """
+        values, log_prob, entropy, penalty = self._evaluated(batch)
+        advantages = batch.advantages
         log_ratio = log_prob - batch.old_log_prob
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
@@ -99,15 +121,15 @@ class GuardedPPO(Guarded, Collecting, PPO):
             fraction = ((ratio - 1).abs() > clip_range).float().mean()
             return loss, torch.stack([policy_loss, value_loss, entropy_loss, divergence, fraction, loss])
 
-    def _record(self, parts: Tensor, seen: int, clip_range: float) -> None:
+    def _record(self, details: Tensor, seen: int, clip_range: float) -> None:
         """Write what SB3's PPO writes to the logger; `seen` minibatches came before the last epoch."""
-        means = parts.mean(dim=0).tolist()
+        means = details.mean(dim=0).tolist()
         buffer, record = self.rollout_buffer, self.logger.record
         for name, value in zip(("policy_gradient_loss", "value_loss", "entropy_loss"), means):
             record(f"train/{name}", value)
-        record("train/approx_kl", parts[seen:, 3].mean().item())
+        record("train/approx_kl", details[seen:, 3].mean().item())
         record("train/clip_fraction", means[4])
-        record("train/loss", parts[-1, 5].item())
+        record("train/loss", details[-1, 5].item())
         counts = ~getattr(buffer, "left_out", np.zeros_like(buffer.values, np.bool_))
         record("train/explained_variance", explained_variance(buffer.values[counts], buffer.returns[counts]))
         record("train/n_updates", self._n_updates, exclude="tensorboard")
@@ -117,7 +139,7 @@ class GuardedPPO(Guarded, Collecting, PPO):
 def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what the environment's length, scale and density of reward speak for."""
     if seen.control:
-        return controls(seen)
+        return controls(seen, given)
     n_steps = given.n_steps if "n_steps" in given.model_fields_set else min(256, max(32, 8 * seen.width))
     rollout, most = n_steps * seen.n_envs, 128 if seen.dense else 256
     dividing = (size for size in range(min(most, rollout // 2), most // 4, -1) if rollout % size == 0)
@@ -139,14 +161,15 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     }
 
 
-def controls(seen: Probe) -> Mapping[str, Choice]:
+def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what works on control tasks: short observations that tell the whole state, and long episodes."""
-    why = "a control task"
-    rollout = 64 * seen.n_envs
-    gamma = Choice(0.99, f"{why}: some hundred steps count") if seen.gamma is None else Choice(seen.gamma, GAMMA)
+    why, step = "a control task", 3e-3
+    rollout = (given.n_steps if "n_steps" in given.model_fields_set else 64) * seen.n_envs
+    gamma = discount(seen)["gamma"] if seen.gamma is not None else Choice(0.99, f"{why}: some hundred steps count")
     return {
         "gamma": gamma,
-        "learning_rate": Choice(3e-3, why),
+        "learning_rate": Choice(step, why),
+        **step_size(given.model_copy(update={"learning_rate": step})),
         "learning_rate_schedule": Choice("linear", f"{why}: what it can at the end it should not lose again"),
         "ent_coef": Choice(0.0, f"{why}: its few actions are tried often enough"),
         "gae_lambda": Choice(0.95, why),
@@ -160,9 +183,6 @@ def controls(seen: Probe) -> Mapping[str, Choice]:
             round(max(1 - gamma.value, 0.001), 6), f"{why}: what steps of 1 are worth in all becomes 1"
         ),
     }
-
-
-GAMMA = "the discount that the environment's potential-based shaping takes for the agent's"
 
 
 def build(env: Any, settings: PPOSettings, **runtime: Any) -> Any:

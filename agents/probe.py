@@ -13,6 +13,8 @@ from textgym.control import Options
 from textgym.errors import InvalidSetting
 from textgym.rollouts import rollout, write_random
 
+from .vec_env import bridge_of
+
 EPISODES = 512
 
 
@@ -27,7 +29,7 @@ class Probe:
     largest: float = 0.0  # the greatest |return|
     rewarded: float = 0.0  # the share of steps whose reward is not 0
     control: bool = False  # whether it is a control task: states and actions, told in words
-    gamma: float | None = None  # the discount that its potential-based shaping takes for the agent's
+    gamma: float | None = None  # the discount that potential-based shaping in it takes for the agent's
 
     @property
     def dense(self) -> bool:
@@ -49,7 +51,7 @@ def probe(env: Any, episodes: int = EPISODES, seed: int = 0) -> Probe:
         return Probe(env.num_envs, width, control=True, gamma=shaping_discount(env))
     task = env.get_attr("task", 0)[0] if env.has_attr("task") else None
     if not isinstance(task, Task):
-        return Probe(env.num_envs, width)
+        return Probe(env.num_envs, width, gamma=shaping_discount(env))
     reward, paid = task.reward, 0
 
     def counted(rows: Episodes) -> Array:
@@ -75,9 +77,15 @@ def is_control(env: Any) -> bool:
 
 
 def shaping_discount(env: Any) -> float | None:
-    """Return the discount that a control task's potential-based shaping takes for the agent's; None where none is."""
-    if not is_control(env):
-        return None
+    """Return the discount that an environment's potential-based shaping takes for the agent's; None where none is."""
+    wrapper: Any = getattr(bridge_of(env), "env", None)
+    while wrapper is not None:  # around all rows at once
+        if (found := getattr(wrapper, "shaping_gamma", None)) is not None:
+            return float(found)
+        wrapper = getattr(wrapper, "env", None)
+    wrapped = env.get_attr("shaping_gamma", 0)[0] if env.has_attr("shaping_gamma") else None  # around each row
+    if wrapped is not None or not is_control(env):
+        return wrapped
     options: Options = env.get_attr("options", 0)[0]
     return options.gamma if options.guidance != "none" and options.shaping == "potential" else None
 

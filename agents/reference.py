@@ -15,12 +15,14 @@ from textgym.errors import InvalidSetting
 
 from .categorical import log_probabilities
 from .fitting import require_held
+from .lora import switch_off_idle
 from .making import make_vec_env
 from .policies import CachedTransformerPolicy, PrefixPolicy
 from .prefixes import Prefixes
 from .sampling import Sampling
 from .sb3_state import get_global_chance, set_global_chance
 from .settings import CausalLMSettings, TransformerSettings
+from .sharing import share
 from .state import parameters, set_parameters
 
 START, UNIFORM = "start", "uniform"
@@ -71,6 +73,7 @@ class Frozen:
         if isinstance(policy, PrefixPolicy):
             policy.sampling = Sampling(policy.sampling.temperature)
         policy.requires_grad_(False)
+        switch_off_idle(policy)
         policy.set_training_mode(False)
         policy.optimizer = None  # type: ignore[assignment]
 
@@ -93,12 +96,17 @@ class Frozen:
 
 
 def twin(policy: ActorCriticPolicy, sizes: Mapping[str, Any] | None = None) -> ActorCriticPolicy:
-    """Return a fresh policy in another's spaces, on its device; global chance is not touched.
+    """Return a policy like another in its spaces, on its device, to be given parameters; chance is not touched.
+
+    A language model's shares with it what learns in neither.
 
     Args:
         policy: like which.
         sizes: its network's, as `PrefixPolicy.sizes` has them, instead of the other's; a language model's or not.
     """
+    copy: ActorCriticPolicy | None = getattr(policy, "twin", lambda sizes: None)(sizes)
+    if copy is not None:
+        return copy
     arguments, kind = policy._get_constructor_parameters(), type(policy)
     if "candidates" in arguments:  # it is read within what was drawn from
         arguments["candidates"] = None
@@ -111,7 +119,9 @@ def twin(policy: ActorCriticPolicy, sizes: Mapping[str, Any] | None = None) -> A
         else:
             kind, arguments = CachedTransformerPolicy, {**spaces, "features_extractor_kwargs": dict(sizes)}
     with torch.random.fork_rng(devices=[]):
-        return kind(**arguments).to(policy.device)
+        made = kind(**arguments).to(policy.device)
+    share(made, policy)
+    return made
 
 
 def find_reference(name: str, agent: Any) -> Reference:
@@ -153,6 +163,7 @@ def _policy_of_run(folder: Path, agent: Any) -> ActorCriticPolicy:
             f"{folder} was trained by {run.config.agent}, which has no probabilities to stay near to. Give a run of "
             "ppo, a2c, reinforce, rloo or grpo."
         )
+    share(policy, agent.policy)
     return policy
 
 

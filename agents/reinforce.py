@@ -11,6 +11,7 @@ from stable_baselines3 import A2C
 from torch import Tensor
 from torch.nn import functional
 
+from .accumulating import parts
 from .collecting import Collecting
 from .deep import OWN, discount, on_policy_arguments, step_size
 from .guard import Guarded
@@ -72,20 +73,23 @@ def step_along(agent: Any, rollout: Any, weight: Tensor, scale: Tensor | float =
         weight: `(N,)` returns or advantages.
         scale: what they were divided by; a divergence in the loss is, too.
     """
-    values, log_prob, entropy, penalty = agent._evaluated(rollout)
-    policy_loss = -(weight * log_prob).mean()
-    value_loss = functional.mse_loss(values.flatten(), rollout.returns)
-    loss = policy_loss + agent.vf_coef * value_loss - agent.ent_coef * entropy.mean()
-    if penalty is not None:
-        loss = loss + penalty.mean() / scale
     agent.policy.optimizer.zero_grad()
-    loss.backward()
+    total = torch.zeros(3)
+    for chosen, part in parts(rollout, agent.micro_batch_size):
+        values, log_prob, entropy, penalty = agent._evaluated(part)
+        policy_loss = -(weight[chosen] * log_prob).mean()
+        value_loss = functional.mse_loss(values.flatten(), part.returns)
+        loss = policy_loss + agent.vf_coef * value_loss - agent.ent_coef * entropy.mean()
+        if penalty is not None:
+            loss = loss + penalty.mean() / scale
+        share = len(part.actions) / len(rollout.actions)
+        (share * loss).backward()
+        total += share * torch.stack([-entropy.mean(), policy_loss, value_loss]).detach().cpu()
     torch.nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
     agent.policy.optimizer.step()
     agent._n_updates += 1
-    agent.logger.record("train/entropy_loss", -entropy.mean().item())
-    agent.logger.record("train/policy_loss", policy_loss.item())
-    agent.logger.record("train/value_loss", value_loss.item())
+    for name, value in zip(("entropy_loss", "policy_loss", "value_loss"), total.tolist()):
+        agent.logger.record(f"train/{name}", value)
 
 
 def choose(seen: Probe, given: ReinforceSettings) -> Mapping[str, Choice]:

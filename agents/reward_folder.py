@@ -14,17 +14,17 @@ import numpy as np
 
 from textgym.arrays import FloatArray
 from textgym.errors import InvalidSetting
+from textgym.rewards.combining import COMBINATIONS, combine
+from textgym.rewards.ensemble import ENSEMBLE, members_of
 
 from .about import versions
 from .classifiers import quiet
-from .folder import read_json
 from .reward_card import card, ensemble_card
-from .reward_ensemble import COMBINATIONS, combine
 from .reward_model import RewardModel, load_reward_model
 from .reward_report import differences, pair_accuracy
 from .reward_training import TrainedReward
 
-FIGURES, CARD, ENSEMBLE = "reward.json", "README.md", "ensemble.json"
+FIGURES, CARD = "reward.json", "README.md"
 WEIGHTS = "model.safetensors"
 
 
@@ -125,25 +125,6 @@ def ensemble_accuracy(members: Sequence[TrainedReward]) -> dict[str, Any]:
 
     found: dict[str, Any] = {how: accuracy(combine(scores, how)) for how in COMBINATIONS}
     return {"members": [accuracy(row) for row in scores], **found}
-
-
-def members_of(name: str | Path) -> list[str]:
-    """Return the folders of an ensemble's members; of a single reward model, its own name.
-
-    Raises:
-        InvalidSetting: the ensemble's file is damaged, or names what is no folder of it.
-    """
-    folder = Path(name)
-    path = folder / ENSEMBLE
-    if not path.is_file():
-        return [str(name)]
-    names = read_json(path.read_bytes(), path).get("members")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise InvalidSetting(f"{path}: members={names!r}; it must list the folders of members.")
-    for member in names:
-        if member != Path(member).name or not (folder / member).is_dir():
-            raise InvalidSetting(f"{path}: member {member!r} is no folder beside it.")
-    return [str(folder / member) for member in names]
 
 
 def load_ensemble(name: str | Path, device: str = "auto") -> list[RewardModel]:

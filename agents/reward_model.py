@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,11 @@ from torch import Tensor
 
 from textgym.arrays import FloatArray
 from textgym.errors import InvalidSetting, NotFinite, require_positive
+from textgym.rewards.loading import SCALE, SHIFT, normalisation_of
 
 from .classifiers import head_of, load_classifier, quiet, window_of
 from .device import check_device
 from .texts import shown
-
-SHIFT, SCALE = "reward_shift", "reward_scale"
-"""Names in a model's config.json: its score is (output - shift) / scale. Left out, 0 and 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +104,7 @@ class RewardModel:
         require_positive(batch_size=batch_size)
         if isinstance(texts, str):
             raise InvalidSetting(f"texts={texts!r} is one text. Give a list.")
-        shift, scale = (getattr(self.model.config, name, value) for name, value in ((SHIFT, 0.0), (SCALE, 1.0)))
+        shift, scale = normalisation_of(self.origin.get("from") or "the reward model", self.model.config)
         normalised: FloatArray = (self.raw(self.encode(texts), batch_size) - shift) / scale
         return normalised
 
@@ -173,10 +170,7 @@ def load_reward_model(name: str | Path, revision: str | None = None, device: str
         InvalidSetting: there is none, or it is no such model; the message says why.
     """
     model, tokenizer = load_classifier(name, revision)
-    for setting, least in ((SHIFT, -math.inf), (SCALE, 0.0)):
-        value = getattr(model.config, setting, 1.0)
-        if not isinstance(value, float) or not math.isfinite(value) or value <= least:
-            raise InvalidSetting(f"{name}: {setting} is {value!r} in config.json, no number that scores can have.")
+    normalisation_of(name, model.config)
     return RewardModel(placed(model, device).eval(), tokenizer, origin(model, name, revision))
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from textgym.errors import require_positive
+from textgym.rewards.combining import combine
 
 from .preferences import read_labelled, read_preferences
 from .progress import Epochs
 from .reward_card import lines
-from .reward_ensemble import combine
 from .reward_folder import check_out, ensemble_accuracy, load_ensemble, save_reward_model
 from .reward_losses import LOSSES
 from .reward_settings import RewardSettings

@@ -61,6 +61,8 @@ class RowCache(ABC):
         self.tokens = torch.full((rows, width), network.pad, device=first.device)  # (n, L) remembered
         self.count = torch.zeros(rows, dtype=torch.long, device=first.device)  # (n,) tokens remembered
         self.stop = torch.zeros_like(self.count)  # (n,) the column after the newest
+        self._level: int | None = 0  # the tokens that each row has, where all have as many
+        self._room = width  # columns behind the newest, of the row that has fewest
         self.hidden = self._step(first.expand(rows, -1), 0)  # (n, d) of each row's whole prefix
         self._empty = self.hidden[:1].clone()  # (1, d) of the empty prefix
 
@@ -94,8 +96,23 @@ class RowCache(ABC):
         same = (tokens == self.tokens) | (self._columns >= self.stop[:, None])  # (n, L)
         return self.count * same.all(dim=1)
 
+    def advance(self, tokens: Tensor) -> Tensor | None:
+        """Return what `read` does, `(n, d)`, where each row has written one token since; None, and nothing, elsewhere.
+
+        Args:
+            tokens: `(n, L)` ids, pads before and after.
+        """
+        if not self._room:
+            return None
+        new, at = tokens != self.tokens, self.stop[:, None]
+        if int(new.count_nonzero()) != len(self) or not new.gather(1, at).all():
+            return None
+        self._room -= 1
+        self._level = None if self._level is None else self._level + 1
+        return self._append(tokens, self.count + 1, self.stop + 1)
+
     def read(self, tokens: Tensor, known: Tensor) -> Tensor:
-        """Return the hidden vector of each row's whole prefix, `(n, d)`.
+        """Return the hidden vector of each row's whole prefix, `(n, d)`; for many rows, `advance` costs less.
 
         Args:
             tokens: `(n, L)` ids, pads before and after.
@@ -105,20 +122,26 @@ class RowCache(ABC):
         count = real.sum(dim=1)
         stop = ((self._columns + 1) * real).amax(dim=1)  # (n,)
         new = count - known
-        (least, shortest), (most, longest) = torch.stack([new, count], dim=1).aminmax(dim=0)
-        if least == most == 1:  # the fast path: every row has written one token
-            newest = tokens.gather(1, stop[:, None] - 1)[:, 0]  # (n,)
-            x = self._embed(newest, count, stop - 1)  # (n, d)
-            if shortest == longest:
-                hidden = self._step(x, int(longest))
-            else:
-                hidden = self._extend(x[:, None], None, count, count)
-        else:
-            hidden = self.hidden.clone()
-            hidden[count == 0] = self._empty
-            for rows in ((new == 1).nonzero().flatten(), (new > 1).nonzero().flatten()):
-                if len(rows):
-                    hidden[rows] = self._catch_up(tokens[rows], rows, count[rows], known[rows], stop[rows])
+        shortest, longest = count.aminmax()
+        self._level = int(longest) if shortest == longest else None
+        self._room = len(self._columns) - int(stop.max())
+        if (new == 1).all():
+            return self._append(tokens, count, stop)
+        hidden = self.hidden.clone()
+        hidden[count == 0] = self._empty
+        for rows in ((new == 1).nonzero().flatten(), (new > 1).nonzero().flatten()):
+            if len(rows):
+                hidden[rows] = self._catch_up(tokens[rows], rows, count[rows], known[rows], stop[rows])
+        return self._keep(tokens, count, stop, hidden)
+
+    def _append(self, tokens: Tensor, count: Tensor, stop: Tensor) -> Tensor:
+        """Read the one token that each row has written; return `(n, d)`."""
+        x = self._embed(tokens.gather(1, stop[:, None] - 1)[:, 0], count, stop - 1)  # (n, d)
+        if self._level is None:
+            return self._keep(tokens, count, stop, self._extend(x[:, None], None, count, count))
+        return self._keep(tokens, count, stop, self._step(x, self._level))
+
+    def _keep(self, tokens: Tensor, count: Tensor, stop: Tensor, hidden: Tensor) -> Tensor:
         self.tokens.copy_(tokens)  # not kept itself: it may be somebody's buffer
         self.count, self.stop, self.hidden = count, stop, hidden
         return hidden
@@ -178,19 +201,26 @@ class Caches:
 
     def read(self, network: PrefixNetwork, tokens: Tensor) -> Tensor:
         """Return the hidden vector of each row's whole prefix, `(n, d)`, reading as little as possible."""
-        if not len(tokens) or next(network.parameters()).is_inference() or _has_holes(network, tokens):
-            return network.newest(tokens)
-        with torch.inference_mode(False), torch.no_grad():  # what is kept must serve outside of inference, too
-            return self._read(network, tokens)
-
-    def _read(self, network: PrefixNetwork, tokens: Tensor) -> Tensor:
         if self._of is not network:
             self._of = network
             self._owners = _owners(network)
-        found = _fingerprint(self._owners)
+        parameters = [owner[name] for owner, name in self._owners]
+        if not len(tokens) or parameters[0].is_inference() or _has_holes(network, tokens):
+            return network.newest(tokens)
+        if not torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+            return self._read(network, tokens, parameters)
+        with torch.inference_mode(False), torch.no_grad():  # what is kept must serve outside of inference, too
+            return self._read(network, tokens, parameters)
+
+    def _read(self, network: PrefixNetwork, tokens: Tensor, parameters: list[Tensor]) -> Tensor:
+        found = _fingerprint(parameters)
         if found != self._print:
             self._held.clear()
             self._print = found
+        if self._held and len(self._held[-1]) == len(tokens):
+            hidden = self._held[-1].advance(tokens)
+            if hidden is not None:
+                return hidden
         served = [(cache, cache.serves(tokens)) for cache in self._held if len(cache) == len(tokens)]
         best = max(served, key=lambda pair: int(pair[1].sum()), default=None)
         if best is None or not best[1].any():  # nothing known: take the place of the one not used for longest
@@ -213,9 +243,8 @@ def _owners(network: PrefixNetwork) -> list[tuple[Any, str]]:
     return [(m._parameters, name) for m in network.modules() for name, p in m._parameters.items() if p is not None]
 
 
-def _fingerprint(owners: list[tuple[Any, str]]) -> tuple[int, ...]:
+def _fingerprint(parameters: list[Tensor]) -> tuple[int, ...]:
     """Return what changes where parameters are written to, replaced or moved; but not by a write through `.data`."""
-    parameters = [owner[name] for owner, name in owners]
     return sum([parameter._version for parameter in parameters]), *[parameter.data_ptr() for parameter in parameters]
 
 

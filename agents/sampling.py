@@ -53,7 +53,11 @@ class Sampling:
 
     def log_probabilities(self, logits: Tensor, masks: Tensor | None = None) -> Tensor:
         """Return the log-probabilities of all actions `(N, size)` at the temperature, within masks and no cut."""
-        return log_probabilities(logits if self.temperature == 1 else logits / self.temperature, masks)
+        return log_probabilities(self.tempered(logits), masks)
+
+    def tempered(self, logits: Tensor) -> Tensor:
+        """Return logits at the temperature."""
+        return logits if self.temperature == 1 else logits / self.temperature
 
     @torch.no_grad()
     def candidates(self, logits: Tensor, masks: Tensor | None = None, taken: Tensor | None = None) -> Tensor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,9 @@ Pair: TypeAlias = Annotated[
     tuple[Share, Share], BeforeValidator(lambda given: tuple(given) if isinstance(given, list) else given)
 ]
 """Two shares; JSON and YAML know lists alone."""
+Words: TypeAlias = Annotated[
+    list[str], BeforeValidator(lambda given: list(given) if isinstance(given, tuple) else given)
+]
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Name: TypeAlias = Annotated[str, BeforeValidator(lambda given: str(given) if isinstance(given, PurePath) else given)]
@@ -83,16 +86,16 @@ class Settings(BaseModel):
         """Yield all names, nested ones with dots: `learning_rate`, `policy`, `policy.d_model`."""
         for name, field in cls.model_fields.items():
             yield prefix + name
-            if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-                yield from field.annotation.names(f"{prefix}{name}.")
+            if (inner := inside(field.annotation)) is not None:
+                yield from inner.names(f"{prefix}{name}.")
 
     @classmethod
     def _meaning(cls, path: list[str]) -> str:
         field = cls.model_fields.get(path[0]) if path else None
         if field is None:
             return ""
-        if len(path) > 1 and isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            return field.annotation._meaning(path[1:])
+        if len(path) > 1 and (inner := inside(field.annotation)) is not None:
+            return inner._meaning(path[1:])
         return f" It is {field.description}." if field.description else ""
 
     def flat(self, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -114,6 +117,12 @@ class Settings(BaseModel):
                 yield prefix + name
 
 
+def inside(annotation: Any) -> type[Settings] | None:
+    """Return the settings that a field holds, or may hold; None where it holds none."""
+    kinds = get_args(annotation) or (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
+
+
 class TransformerSettings(Settings):
     """The causal transformer."""
 
@@ -129,7 +138,40 @@ class TransformerSettings(Settings):
         return self
 
 
-class TrunkSettings(Settings):
+class LoRASettings(Settings):
+    """Adapters beside a language model's linear layers, which alone learn (see `lora.add_adapters`)."""
+
+    r: int = Field(8, ge=1, le=16_384, description="the rank of an adapter")
+    alpha: Positive = Field(16.0, description="what an adapter adds is multiplied by alpha / r")
+    targets: list[str] | None = Field(
+        None, min_length=1, description="the linear layers that have one, by name; none for the architecture's default"
+    )
+
+
+class TuningSettings(Settings):
+    """Which of a language model's parameters learn, and what learning takes in memory and time."""
+
+    lora: LoRASettings | None = Field(
+        None, description='adapters that alone learn: write policy.lora.r=8, or {"r": 8}; none to learn all parameters'
+    )
+    train_layers: int | None = Field(
+        None, ge=0, le=1024, description="how many of the last blocks learn, with what is behind them; none for all"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="whether an update keeps what blocks read alone, and computes the rest of them twice"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="what the model's blocks compute in; heads, logits and losses are float32"
+    )
+
+    @model_validator(mode="after")
+    def _learns_one_or_the_other(self) -> Self:
+        if self.lora is not None and self.train_layers is not None:
+            raise ValueError("with lora, adapters learn in the place of blocks. Leave train_layers or lora out")
+        return self
+
+
+class TrunkSettings(TuningSettings):
     """A Hugging Face causal language model in the transformer's place."""
 
     model: Name | dict[str, Any] = Field(
@@ -150,6 +192,9 @@ class CausalLMSettings(TrunkSettings):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="the share of probability that can be written")
     candidates: Count | None = Field(
         None, description="how many tokens can be written after a text: the likeliest of the first policy; none for all"
+    )
+    action_words: Words | None = Field(
+        None, description="a word for each action, as written behind a text; none for those that the environment says"
     )
 
 
@@ -193,8 +238,11 @@ def _with_trunk(settings: type[DeepSettings]) -> Any:
 
 
 class ControlledSettings(DeepSettings):
-    """What on-policy agents have: a reference to stay near to."""
+    """What on-policy agents have: updates in parts, and a reference to stay near to."""
 
+    micro_batch_size: Count | None = Field(
+        None, description="the transitions of a minibatch that are read at once, their gradients added up; none for all"
+    )
     kl_coefficient: NotNegative = Field(
         0.0, description="what a nat of divergence from the reference costs, in the environment's rewards; 0 for none"
     )

@@ -20,17 +20,32 @@ Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 
 def parameters(agent: Any) -> Mapping[str, Any]:
-    """Return an agent's parameters by name: its own `state_dict`, or its policy's.
+    """Return an agent's parameters by name: its own `state_dict`, or its policy's; each once, by its first name.
+
+    SB3's policies name a network that actor and critic share three times.
 
     Raises:
         InvalidSetting: it has neither, or no `load_state_dict` beside it.
     """
     found: Mapping[str, Any] = _owner(agent).state_dict()
-    return found
+    others = _other_names(found)
+    return {name: value for name, value in found.items() if name not in others}
+
+
+def _other_names(state: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names under which a tensor stands again, each with its first one."""
+    first: dict[Any, str] = {}
+    others = {}
+    for name, value in state.items():
+        if hasattr(value, "data_ptr") and value.numel():
+            here = value.device, value.data_ptr(), value.dtype, value.shape, value.stride()
+            if (known := first.setdefault(here, name)) != name:
+                others[name] = known
+    return others
 
 
 def set_parameters(agent: Any, arrays: Arrays) -> None:
-    """Give an agent parameters that `parameters` returned.
+    """Give an agent parameters that `parameters` returned; what has several names may be given by all of them.
 
     Raises:
         InvalidSetting: a name is missing or too much, a shape or dtype is another one, or a number is not finite.
@@ -38,7 +53,8 @@ def set_parameters(agent: Any, arrays: Arrays) -> None:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InvalidSetting(f"parameter {name} is not finite")
-    own, given = parameters(agent), dict[str, Any](arrays)
+    others = _other_names(_owner(agent).state_dict())
+    own, given = parameters(agent), {name: array for name, array in arrays.items() if name not in others}
     tensors = {name: value for name, value in own.items() if hasattr(value, "detach")}
     if not tensors:
         _owner(agent).load_state_dict(given)
@@ -54,7 +70,7 @@ def set_parameters(agent: Any, arrays: Arrays) -> None:
                 f"parameter {name!r} is {given[name].dtype} {tuple(given[name].shape)}, here {tensor.dtype} "
                 f"{tuple(tensor.shape)}"
             )
-    _owner(agent).load_state_dict(given)
+    _owner(agent).load_state_dict({**given, **{name: given[known] for name, known in others.items()}})
 
 
 def _owner(agent: Any) -> Any:

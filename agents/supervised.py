@@ -53,7 +53,7 @@ def run(
         given = asked["env_kwargs"]
         own = for_texts(samples, given.get("tokenizer", settings.get("policy.model")))
         asked = {**asked, "env": "TextGen-v0", "env_kwargs": {**own, **given}}
-    config = plan(asked, settings)
+    config = plan(asked, settings, bare=True)
     task = config.task()
     corpus = encode(samples, task, skip)
     agent = fresh(config, device)

@@ -13,7 +13,7 @@ from typing import Any
 from textgym.errors import InvalidSetting
 
 from .best import Best
-from .config import Config
+from .config import Config, Start
 from .control import evaluate_control
 from .device import check_device
 from .evaluation import evaluate
@@ -23,21 +23,23 @@ from .layers import merged, nested
 from .making import make_vec_env
 from .metrics import Metrics
 from .recipe import Recipe
+from .reward_hacking import GOLD, RewardHackingCallback
 from .runs import begin, check_agent, check_free, check_saveable, config_of, read_run, restore, save
+from .samples import sampled
 from .table import AGENTS, load_agent, make
+from .usual import Usual, usual, usual_init, usual_settings
 from .watch import Watch
 
 LOGS = "tensorboard"
-CONTROL = {"steps": 150_000, "n_envs": 16}
-"""What a run on a control task has where nothing is said: episodes are long, and states are many."""
 
 
-def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
+def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any], bare: bool = False) -> Config:
     """Return a run's configuration, from the keys of a file and of the command line.
 
     Args:
         asked: the fields of `Config`; all other keys are settings of the agent.
         overrides: settings of the agent over those, with names that may have dots.
+        bare: leave out what learning by rewards usually has on this environment: a policy is to be fitted to texts.
 
     Raises:
         UnknownName, InvalidSetting: a name or value is refused.
@@ -45,7 +47,8 @@ def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
     fields = {name: value for name, value in asked.items() if name in Config.model_fields}
     loose = {name: value for name, value in asked.items() if name not in Config.model_fields}
     settings = merged(nested(fields.pop("settings", {})), nested(loose), nested(overrides))
-    config = Config.read({**fields, "settings": settings}, "the run")
+    habit, filled = (Usual(), fields) if bare else usual(fields.get("env"), fields)
+    config = Config.read({**filled, "settings": settings}, "the run")
     for made in ("pretraining", "distillation", "quantisation"):
         if getattr(config, made) is not None:
             raise InvalidSetting(
@@ -54,11 +57,12 @@ def plan(asked: Mapping[str, Any], overrides: Mapping[str, Any]) -> Config:
             )
     maker = load_agent(config.agent)
     config.check()
-    if config.is_control:
-        config = config.model_copy(update={name: value for name, value in CONTROL.items() if name not in fields})
+    settings = usual_settings(habit, config.agent, maker, settings)
+    if "init" not in fields and (init := usual_init(habit, maker, settings)) is not None:
+        config = config.model_copy(update={"init": Start(folder=init)})
     if config.init is not None:
         settings = sized(maker, config.init, settings)
-        config = config.model_copy(update={"settings": settings})
+    config = config.model_copy(update={"settings": settings})
     if isinstance(maker, Recipe):
         maker.settings.read(settings, config.agent)
     return config
@@ -164,12 +168,18 @@ def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
     """Let an agent learn up to the run's last step, save it, and print what it then writes."""
     task = None if config.is_control else config.task()
     best = Best(*config.control(), config.steps) if config.is_control else None
+    hacking = RewardHackingCallback() if task is not None and GOLD in task.metrics else None
+    keeper.metrics.hacking = hacking
     folder, done = keeper.folder, getattr(agent, "num_timesteps", 0)
+    control: Any = getattr(agent, "kl_control", None)
+    before = sampled(agent, task) if control is not None and task is not None and not done else None
+    if before is not None:
+        print("At the start, sampled writing earns", "\n".join(before.lines()), flush=True)
     known = inspect.signature(agent.learn).parameters
     watched = "callback" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
     start = time.perf_counter()
     with keeper.signals(at_once=not watched), Watch(config.steps, keeper.metrics, task, texts) as watch:
-        watching = [keeper.metrics, watch, keeper, *([] if best is None else [best])]
+        watching = [one for one in (hacking, keeper.metrics, watch, keeper, best) if one is not None]
         arguments: dict[str, Any] = {"callback": watching} if watched else {}
         if done:
             arguments["reset_num_timesteps"] = False
@@ -189,6 +199,9 @@ def _learn(agent: Any, config: Config, keeper: Keeper, texts: int) -> None:
     if folder is not None:  # with parameters that are not the newest it cannot go on as if it had never stopped
         save(agent, folder, overwrite=True, metrics=keeper.metrics.text() if watched else None, exact=not older)
     _report(agent, config, seconds)
+    if control is not None and task is not None:
+        near = "" if control.measured is None else f", {control.measured:.1f} nats a text from its reference,"
+        print(f"Sampled writing{near} now earns", "\n".join(sampled(agent, task).lines(before)))
     if best is not None:
         print(f"Kept: what it had learned after {best.step} steps, the best of those evaluated.")
     if folder is not None:

@@ -9,7 +9,7 @@ token's vector, PPO("MlpPolicy") with linear heads, SB3's buffer. Both sides hav
 weights, the same environment (`make_vec_env`: 32 rows that write a fixed text of an alphabet of 5,000), one rollout,
 and an update of one epoch in minibatches of 256 transitions. They take turns; each has warmed up. A ratio is the median
 over the turns of the naive side's seconds by ours; the speeds are medians. Seconds are the processor's on one thread,
-the clock's on several and on a GPU. Against TRL on the same work: benchmarks/peers/grpo.py --agent grpo.
+the clock's on several and on a GPU. Against TRL on the same work: benchmarks/peers/grpo.py --agent gpt2.
 """
 
 from __future__ import annotations

@@ -76,14 +76,14 @@ class UntilSolved(BaseCallback):
         return not self.solved
 
 
-def run(agent: str, setting: Setting, seed: int) -> tuple[int, float] | None:
+def run(agent: str, setting: Setting, seed: int, **settings: Any) -> tuple[int, float] | None:
     """Return the steps and seconds until a run was solved; None where it was not."""
     kwargs = dict(setting.kwargs)
     if setting.kwargs.get("alphabet") == HUNDRED:
         kwargs["target"] = "".join(np.random.default_rng(seed).choice(list(HUNDRED), 16))
     env = make_vec_env(setting.id, setting.n_envs, seed=seed, **kwargs)
     start = time.process_time()
-    learner = make(agent, env, seed=seed, device="cpu")
+    learner = make(agent, env, seed=seed, device="cpu", **settings)
     until = UntilSolved(load_task(setting.id, **kwargs), setting)
     learner.learn(setting.limit, until)
     return (learner.num_timesteps, time.process_time() - start - until.looking) if until.solved else None

@@ -12,7 +12,7 @@ from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import DiscretizeAction
 
-from textgym.advising import ADVISORS, Asked
+from textgym.advising import ADVISORS, Asked, Consultation
 from textgym.agreement import agree
 from textgym.errors import (
     InvalidAdvice,
@@ -22,7 +22,7 @@ from textgym.errors import (
     InvalidState,
     UnknownName,
 )
-from textgym.guiding import Moves, Weight, agreement, potential, similarity, weight_of
+from textgym.guiding import Guidance, GuidedRows, Moves, Weight, agreement, potential, similarity, weight_of
 from textgym.scenes.grids import lake_scene
 from textgym.scenes.scene import solve_table
 from textgym.speech import Speech, rated
@@ -82,6 +82,25 @@ def test_shaping_adds_up_to_nothing_but_the_first_potential() -> None:
         extra += reward - info["true_reward"]
     assert first > 0
     assert extra == pytest.approx(-first)
+
+
+def test_an_annealed_potential_by_hand() -> None:
+    """Devlin & Kudenko (2012): gamma w(t + 1) Phi(s') - w(t) Phi(s), the weight going on where an episode ends."""
+    phi, weight, gamma = {"a": 0.4, "b": 1.0, "c": 0.0}, [1.0, 0.75, 0.5, 0.25, 0.0, 0.0], 0.5
+    said: Any = lambda texts: [f"{10 * phi[text]:g} of 10" for text in texts]  # noqa: E731
+    consultation = Consultation(said)
+    rows = GuidedRows(Guidance(consultation, SPEECH, potential, Weight(1.0, 0.0, 4), gamma), 1)
+    one, ended, going = np.zeros(1, np.int64), np.array([True]), np.array([False])
+    rows.begin(one, ["a"])
+    assert rows.pay(one, one, ["b"], going) == pytest.approx(gamma * weight[1] * 1.0 - weight[0] * 0.4)
+    assert rows.pay(one, one, ["a"], ended) == pytest.approx(-weight[1] * 1.0)  # nothing is left of a state at the end
+    rows.begin(one, ["b"])
+    assert rows.pay(one, one, ["a"], going) == pytest.approx(gamma * weight[3] * 0.4 - weight[2] * 1.0)
+    assert rows.pay(one, one, ["b"], going) == pytest.approx(-weight[3] * 0.4)
+    assert rows.pay(one, one, ["a"], going) == 0.0
+    rows.restart(one)
+    rows.begin(one, ["b"])
+    assert rows.held.tolist() == [1.0]
 
 
 def test_a_time_limit_does_not_make_the_potential_0() -> None:
@@ -164,14 +183,17 @@ def test_both_wrappers_do_to_a_batch_what_they_do_to_singles(id: str, mode: Auto
 
 
 def test_guidance_inside_an_environment_is_guidance_around_it() -> None:
-    inside = gymnasium.make("TextGym/CartPole-v0", observation="state", guidance="expert", shaping="potential")
-    around = GuidanceWrapper(gymnasium.make("TextGym/CartPole-v0", observation="state"), reward="potential")
-    inside.reset(seed=0), around.reset(seed=0)
-    ended = False
-    while not ended:
-        mine, theirs = inside.step(1), around.step(1)
-        assert mine[1:] == theirs[1:]
-        ended = mine[2]
+    for steps in (500, 3):  # ended by itself, and cut off
+        own: dict[str, Any] = {"observation": "state", "max_steps": steps}
+        inside = gymnasium.make("TextGym/CartPole-v0", guidance="expert", shaping="potential", **own)
+        around = GuidanceWrapper(gymnasium.make("TextGym/CartPole-v0", **own), reward="potential")
+        inside.reset(seed=0), around.reset(seed=0)
+        ended = False
+        while not ended:
+            mine, theirs = inside.step(1), around.step(1)
+            assert mine[1:] == theirs[1:]
+            ended = mine[2] or mine[3]
+        assert mine[3] == (steps == 3)
 
 
 def test_gymnasiums_own_batches_can_be_guided() -> None:
@@ -194,7 +216,7 @@ def test_an_adviser_that_fails_gives_no_guidance_and_is_counted() -> None:
     env = guided(Fails())
     env.reset(seed=0)
     assert env.step(0)[1] == 1.0
-    assert env.counts == {"asked": 2, "remembered": 0, "consulted": 2, "failed": 2, "silent": 0}
+    assert env.counts == {"asked": 2, "remembered": 0, "consulted": 2, "failed": 2, "silent": 0, "unclear": 0}
 
 
 def test_an_adviser_that_fails_twenty_times_in_a_row_is_given_up_with_a_warning() -> None:
@@ -240,9 +262,11 @@ def test_an_adviser_must_give_one_text_a_text(advisor: Any, message: str) -> Non
 
 @pytest.mark.parametrize("said", [None, "", "   ", 7, b"text"])
 def test_a_describer_must_give_a_text(said: Any) -> None:
-    names = (("left",), ("right",))
+    names, letters = (("left",), ("right",)), Vocabulary.from_characters("abc")
     with pytest.raises(InvalidDescription, match="the describer gave"):
         guided(lambda texts: texts, lambda state: said, actions=names).reset(seed=0)
+    with pytest.raises(InvalidDescription, match="the describer gave"):
+        TextObservation(gymnasium.make("CartPole-v1"), lambda s: said, vocabulary=letters, max_tokens=3).reset(seed=0)
 
 
 class Broken(gymnasium.Wrapper[Any, Any, Any, Any]):

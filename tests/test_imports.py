@@ -31,7 +31,8 @@ BELOW = {
     "task": "ends",
     "prompts": "task",
     "texts": "errors",
-    "rewards": "task texts",
+    "reviews": "errors",
+    "rewards": "task texts reviews",
     "registration": "task",
     "rendering": "task font",
     "rollouts": "task",
@@ -53,17 +54,21 @@ BELOW = {
     "checking": "vector_env earning",
     "describing": "vocabulary",
     "speech": "errors",
+    "spelling": "describing",
     "scenes": "describing speech",
     "advising": "scenes",
     "guiding": "advising states",
-    "wrappers": "guiding batching space",
-    "control": "guiding registration rendering batching actions chance space",
+    "wrappers": "guiding batching space spelling",
+    "control": "guiding registration rendering batching actions chance space spelling",
 }
 
 
+SCRIPT = "make.py"  # makes what is embedded beside it; nobody imports it
+
+
 def modules(package: str) -> list[Path]:
-    """Return a package's files."""
-    return sorted((ROOT / package).rglob("*.py"))
+    """Return a package's files, but for scripts."""
+    return sorted(path for path in (ROOT / package).rglob("*.py") if path.name != SCRIPT)
 
 
 def imports(path: Path, everywhere: bool = True) -> Iterator[tuple[int, str, list[str]]]:
@@ -103,6 +108,13 @@ def test_parts_of_textgym_import_only_what_stands_below_them() -> None:
                 assert {*wanted} <= below(part(path)), f"{path.name} imports {wanted}, which stands above it"
 
 
+def test_nobody_imports_a_script() -> None:
+    for package in ("textgym", "agents"):
+        for path in modules(package):
+            for _, module, names in imports(path):
+                assert SCRIPT.removesuffix(".py") not in (module.rpartition(".")[2], *(names if "." in module else ()))
+
+
 def test_environments_know_no_task_of_ours() -> None:
     for name in ("env", "vector_env", "solving", "rendering"):
         assert not below(name) & {"envs", "rewards", "prompts"}
@@ -134,7 +146,7 @@ def test_the_transformer_is_plain_torch() -> None:
     assert not any(dots for dots, _, _ in imports(ROOT / "agents" / "transformer.py"))
 
 
-LIGHT = ("textgym", "agents", "agents.commands", "agents.preference_builders", "agents.reward_ensemble")
+LIGHT = ("textgym", "agents", "agents.commands", "agents.preference_builders", "textgym.rewards")
 
 
 @pytest.mark.parametrize("module", LIGHT)

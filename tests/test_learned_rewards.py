@@ -19,8 +19,8 @@ from gymnasium.envs.registration import EnvSpec
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from textgym import Episodes, Task, check_task, register
-from textgym.errors import InvalidModel, InvalidReward, InvalidSetting, InvalidSize
-from textgym.rewards import Fluency, LearnedReward, Toxicity
+from textgym.errors import InvalidModel, InvalidReward, InvalidSetting, InvalidSize, UnknownName
+from textgym.rewards import Fluency, LearnedReward, Toxicity, reward_of
 from textgym.rewards.learned import padded_width
 from textgym.rewards.loading import sha256_of
 from textgym.rollouts import rollout, write_random
@@ -75,6 +75,42 @@ def test_only_finished_rows_are_scored(folder: str) -> None:
     earned = task.step(rows, np.array([end, 0]))
     assert earned[1] == 0.0
     assert earned[0] == pytest.approx((by_hand(folder, rows)[0] - 1.0) / 2.0, abs=1e-5)
+
+
+def test_a_score_is_normalised_as_the_models_config_says(folder: str, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "model")
+    scored_models.rewrite(place / "config.json", reward_shift=0.5, reward_scale=2.0)
+    rows = finished(scored_models.scored())
+    np.testing.assert_allclose(LearnedReward(str(place))(rows), (LearnedReward(folder)(rows) - 0.5) / 2.0, atol=1e-6)
+
+
+def test_an_ensemble_scores_as_one(folder: str, tmp_path: Path) -> None:
+    places = [tmp_path / "judges" / name for name in ("member-0", "member-1")]
+    for place, seed in zip(places, (0, 1)):
+        scored_models.bert(place, seed=seed)
+    (tmp_path / "judges" / "ensemble.json").write_text('{"members": ["member-0", "member-1"]}')
+    rows, judges = finished(scored_models.scored()), str(tmp_path / "judges")
+    own = np.array([LearnedReward(str(place))(rows) for place in places])
+    assert np.abs(own[0] - own[1]).max() > 0.1
+    for spec, expected in (
+        ({"model": judges}, own.mean(axis=0)),
+        ({"model": [str(place) for place in places], "combination": "worst"}, own.min(axis=0)),
+        ({"model": judges, "combination": "penalised", "penalty": 0.5}, own.mean(axis=0) - 0.5 * own.var(axis=0)),
+    ):
+        reward: Any = reward_of({"name": "ensemble", **spec})
+        np.testing.assert_allclose(reward(rows), expected, atol=1e-6)
+        assert [one["sha256"] for one in reward.fingerprints] == [sha256_of(place) for place in places]
+        twin = pickle.loads(pickle.dumps(reward))
+        np.testing.assert_array_equal(twin(rows), reward(rows))
+    with pytest.raises(InvalidModel, match=r"judges holds an ensemble\. Use EnsembleReward"):
+        LearnedReward(judges)
+    with pytest.raises(UnknownName, match="no combination is called 'worse'"):
+        reward_of({"name": "ensemble", "model": judges, "combination": "worse"})
+    with pytest.raises(InvalidSetting, match=r"model=\[\] names no reward models"):
+        reward_of({"name": "ensemble", "model": []})
+    (tmp_path / "judges" / "ensemble.json").write_text("[]")
+    with pytest.raises(InvalidModel, match=r"ensemble\.json is damaged"):
+        reward_of({"name": "ensemble", "model": judges})
 
 
 def test_a_copy_loads_again_and_refuses_other_weights(folder: str, tmp_path: Path) -> None:
@@ -178,6 +214,11 @@ def truncated(place: Path) -> None:
         (lambda place: (place / "config.json").unlink(), "it has no config.json"),
         (lambda place: (place / "config.json").write_text("{"), "holds no classifier that can be read"),
         (lambda place: [path.unlink() for path in place.glob("tokenizer*")], "holds no tokenizer"),
+        (lambda place: (place / "adapter_config.json").write_text("{}"), "holds an adapter, adapter_config.json"),
+        (
+            lambda place: scored_models.rewrite(place / "config.json", reward_scale=0),
+            "reward_scale is 0 in config.json, no number",
+        ),
         (lambda place: scored_models.bert(place, 2), "has 2 outputs, and a reward is one number"),
         (lambda place: scored_models.gpt2(place, scores=False), "was saved as another kind of model: .* score.weight"),
         (

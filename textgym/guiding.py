@@ -137,6 +137,20 @@ class OwnReward:
         return moves.weight * np.array(paid, np.float64)
 
 
+@dataclass(frozen=True)
+class Understood:
+    """Whether a reward has a use for an advice: that names an action for `agreement`, a worth for `potential`."""
+
+    reward: GuidanceReward
+    speech: Speech
+
+    def __call__(self, advice: str) -> bool:
+        """Return whether it has."""
+        if self.reward is agreement:
+            return self.speech.advised(advice) is not None
+        return self.reward is not potential or rated(advice) is not None
+
+
 def guidance_to_reward(reward: str | Callable[[str, int], float]) -> GuidanceReward:
     """Return a way to turn words into reward.
 

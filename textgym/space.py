@@ -20,13 +20,21 @@ class TokenBox(spaces.Box):
         pieces: the tokens and symbols by their ids, for a network that knows tokens by their text; empty where nobody
             says.
         eos: which of them ends a text; None for none.
+        action_words: where actions are no tokens of the row, how each is written behind it, in their order; empty where
+            nobody says. None where the actions are the tokens.
     """
 
     def __init__(
-        self, pad: int, max_prompt: int, horizon: int, pieces: tuple[str, ...] = (), eos: str | None = None
+        self,
+        pad: int,
+        max_prompt: int,
+        horizon: int,
+        pieces: tuple[str, ...] = (),
+        eos: str | None = None,
+        action_words: tuple[str, ...] | None = None,
     ) -> None:
         super().__init__(0, pad, (max_prompt + horizon,), np.int32)
-        self.max_prompt, self.pieces, self.eos = max_prompt, pieces, eos
+        self.max_prompt, self.pieces, self.eos, self.action_words = max_prompt, pieces, eos, action_words
 
     def __eq__(self, other: object) -> bool:
         boundary = getattr(other, "max_prompt", self.max_prompt)  # a plain Box says nothing about it

@@ -27,7 +27,8 @@ class Speech:
     """How actions are named in one language, and how an adviser who speaks it puts things.
 
     Args:
-        actions: for each action its names, the one that is spoken first; no name belongs to two actions.
+        actions: for each action its names, first the one that is spoken, last a short one that may stand for it; no
+            name belongs to two actions.
         advice: what is said of an action and of a state, with `{action}` and `{points}` (0 to 10) in it.
         happened: what is said of an action that was taken, with `{action}` in it.
 
@@ -52,6 +53,11 @@ class Speech:
             )
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidSetting(f"{twice[0]!r} is the name of two actions; advice must name one.")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The short name of each action, for whoever is to answer with one word."""
+        return tuple(names[-1] for names in self.actions)
 
     def say(self, action: int, worth: float) -> str:
         """Return an advice in words.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import replace
 
 from textgym import control_ids, difficulty, load_control, load_task
 from textgym.control import Options
-from textgym.control.options import View
 from textgym.env import observation_space
 from textgym.errors import InvalidSetting
 from textgym.registration import env_spec, load_factory
+
+from .list import learned
 
 
 def info(id: str) -> None:
@@ -46,7 +48,7 @@ def _control(id: str) -> list[str]:
     factory = load_factory(spec.kwargs["control"])
     given = {name: value for name, value in spec.kwargs.items() if name != "control"}
     names = [names[0] for names in control.scene.speeches[options.language].actions]
-    tokens = View(control, options.describer(control), "tokens").space
+    tokens = replace(options.view(control), observation="tokens").space
     shared = (inspect.getdoc(Options) or "").partition("\n\n")[2].partition("Raises:")[0]
     registered = [
         f"- actions: `Discrete({control.actions})`, {', '.join(names)}",
@@ -59,6 +61,8 @@ def _control(id: str) -> list[str]:
 
 def _difficulty(id: str) -> list[str]:
     """Return how hard an environment is, in sentences."""
+    if learned(load_task(id)):
+        return ["not computed: the reward is what a model says of a text, and there are too many to ask it about each"]
     try:
         found = difficulty(id)
     except InvalidSetting as error:

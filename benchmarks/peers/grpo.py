@@ -3,18 +3,20 @@
     python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers/requirements.txt
     .venv-peers/bin/python benchmarks/peers/grpo.py                # some two minutes
     .venv-peers/bin/python benchmarks/peers/grpo.py --device cuda
-    .venv-peers/bin/python benchmarks/peers/grpo.py --agent grpo --layers 4 --letters 5000 --updates 5
+    .venv-peers/bin/python benchmarks/peers/grpo.py --agent gpt2 --layers 4 --letters 5000 --updates 5
 
 The work: 64 texts of 32 tokens are written by a transformer of 2 layers, 128 wide, 4 heads, 64 tokens, and learned from
-in one epoch, as one batch, in float32; that is one update, and a training has some. TextGym's side is PPO with its own
-transformer, or with `--agent grpo` its GRPO with the very GPT-2 that TRL has, as `CausalLMPolicy`. A text is paid +1
-for each token that agrees with a fixed target and -1 for each that does not. Both sides run in one process, on fresh
-weights, and have trained before they are timed; tokens per second are all tokens over a whole training's seconds, by
-the wall and by the processor's clock.
+in one epoch, as one batch, in float32; that is one update, and a training has some. TextGym's side is its GRPO, one
+group of 64 as TRL has it, with its own transformer of that shape; with `--agent ppo` PPO with that transformer; with
+`--agent gpt2` GRPO with the very GPT-2 that TRL has, as `CausalLMPolicy`. A text is paid +1 for each token that agrees
+with a fixed target and -1 for each that does not. Both sides run in one process, on fresh weights, and have trained
+before they are timed; tokens per second are all tokens over a whole training's seconds, by the wall and by the
+processor's clock.
 
 What is not the same. TRL writes after a prompt of one letter, since it takes no empty one; TextGym after its own first
-vector, so that both read 33 places. TRL takes one reward a text, the sum; TextGym one a token. PPO also learns a
-value of each prefix, GRPO has none; TRL also decodes the texts and keeps statistics, which cannot be switched off.
+vector, so that both read 33 places. TRL takes one reward a text, the sum; TextGym one a token, which its GRPO adds up
+alike. PPO also learns a value of each prefix, GRPO has none; TRL also decodes the texts and keeps statistics, which
+cannot be switched off. TextGym keeps the probabilities that it drew with and has an entropy bonus; TRL has neither.
 
 TRL is set for speed: no reference model (beta 0), no old weights' log-probabilities to compute (one iteration, one
 batch), no gradient checkpointing, no bfloat16 (slower on a CPU; TextGym has none), generation with its cache, no top-k,
@@ -182,17 +184,18 @@ def textgym_training(work: Work, agent: str, updates: int, device: str) -> Calla
         "seed": 0,
         "device": device,
     }
+    own = {"d_model": WIDTH, "n_layers": work.layers, "n_heads": HEADS}
     model: Any
-    if agent == "grpo":
-        policy = {"model": {"model_type": "gpt2", **work.gpt2}}
-        model = make("grpo", env, policy=policy, group_size=ROWS, episodes=1, **same)
+    if agent != "ppo":
+        policy = own if agent == "grpo" else {"model": {"model_type": "gpt2", **work.gpt2}}
+        model = make("grpo", env, policy=policy, group_size=ROWS, episodes=1, per_token=False, **same)
     else:
         model = PPO(
             CachedTransformerPolicy,
             env,
             n_steps=LENGTH,
             rollout_buffer_class=EpisodeRolloutBuffer,
-            policy_kwargs={"features_extractor_kwargs": {"d_model": WIDTH, "n_layers": work.layers, "n_heads": HEADS}},
+            policy_kwargs={"features_extractor_kwargs": own},
             **same,
         )
     return lambda: model.learn(updates * ROWS * LENGTH, log_interval=None)
@@ -232,7 +235,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="how often the sides take turns")
     parser.add_argument("--updates", type=int, default=20, help="of one training")
     parser.add_argument("--as-it-comes", action="store_true", help="leave TRL's own settings where they are")
-    parser.add_argument("--agent", choices=["ppo", "grpo"], default="ppo", help="TextGym's side")
+    parser.add_argument("--agent", choices=["grpo", "ppo", "gpt2"], default="grpo", help="TextGym's side")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--letters", type=int, default=64, help="of the vocabulary")
     arguments = parser.parse_args()

@@ -37,12 +37,23 @@ def bpe(texts: list[str]) -> Any:
     return made(tokenizer_object=tokenizer, bos_token=END, eos_token=END)
 
 
-def saved(folder: Path, kind: dict[str, Any] = GPT2, texts: list[str] | None = None, **settings: Any) -> str:
+def word_level(texts: list[str]) -> Any:
+    """Return a tokenizer whose tokens are these texts' words."""
+    pieces = dict.fromkeys([END, "[UNK]", *" ".join(texts).split()])
+    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token="[UNK]")
+
+
+def saved(
+    folder: Path, kind: dict[str, Any] = GPT2, texts: list[str] | None = None, make: Any = bpe, **settings: Any
+) -> str:
     """Write a tiny model with random weights, and a tokenizer that has read these texts; none where there are none."""
     torch.manual_seed(0)
     ends: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None}
     if texts is not None:
-        tokenizer = bpe(texts)
+        tokenizer = make(texts)
         tokenizer.save_pretrained(folder)
         ends = {name: tokenizer.eos_token_id for name in ends} | {"vocab_size": len(tokenizer)}
     own = {**kind, **ends, "max_position_embeddings": 64, **settings}

@@ -27,6 +27,7 @@ from agents.prefixes import Prefixes
 from textgym.space import TokenBox
 
 PAD, PROMPT, HORIZON = 10, 6, 14
+STEPS = {"dqn": 2_000, "rloo": 1_500, "grpo": 1_500}  # to learn 我爱你 in; others 3,000
 Rng = np.random.Generator
 architectures = pytest.mark.parametrize("kind", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
 
@@ -289,14 +290,27 @@ def test_a_copy_remembers_nothing() -> None:
     assert not copy.deepcopy(read)._caches._held
 
 
-@pytest.mark.parametrize("agent", ["ppo", "a2c", "reinforce", "dqn"])
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "reinforce", "dqn", "rloo", "grpo"])
 @pytest.mark.parametrize("kind", [GPT2, LLAMA], ids=["gpt2", "llama"])
 def test_it_learns_to_write(agent: str, kind: dict[str, Any], tmp_path: Path) -> None:
     folder = saved(tmp_path / "m", kind, [*"我爱你"])
     env = make_vec_env("TextGen-v0", 8, seed=0)
-    model = make(agent, env, policy={"model": folder}, seed=0, device="cpu").learn(2_000 if agent == "dqn" else 3_000)
+    model = make(agent, env, policy={"model": folder}, seed=0, device="cpu").learn(STEPS.get(agent, 3_000))
     assert evaluate(model, deterministic=True).expected_return == 3
     assert 0 < evaluate(model).expected_return <= 3
+
+
+@pytest.mark.parametrize(
+    ("agent", "kind"),
+    [("ppo", LLAMA), ("dqn", GPT2), ("rloo", LLAMA), ("grpo", GPT2)],
+    ids=lambda given: str(given)[:20],
+)
+def test_it_learns_among_all_tokens_of_a_tokenizer(agent: str, kind: dict[str, Any], tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m", kind, [*"我爱你"])  # 263 tokens; all seeds: benchmarks/causal_lm_learning.py
+    env = make_vec_env("TextGen-v0", 8, seed=0, tokenizer=folder, candidates=["我", "爱", "你"])
+    model = make(agent, env, policy={"model": folder}, seed=0, device="cpu").learn(1_000)
+    assert env.action_space == spaces.Discrete(263)
+    assert evaluate(model, deterministic=True).success_probability == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

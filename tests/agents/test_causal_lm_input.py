@@ -156,9 +156,7 @@ def test_fewer_tokens_or_positions_than_the_environment_needs(tmp_path: Path) ->
     with pytest.raises(InvalidVocabulary, match="the environment has 4 tokens and symbols, the model 3"):
         load_causal_lm({**GPT2, "vocab_size": 3}, 4, 3)
     folder = saved(tmp_path / "m", vocab_size=3)
-    with pytest.raises(
-        InvalidSetting, match="prompt and horizon have 64 tokens and one begins the row; the model has 64"
-    ):
+    with pytest.raises(InvalidSetting, match="an observation has 64 tokens and one begins the row; the model has 64"):
         load_causal_lm(folder, 3, 64)
     load_causal_lm(folder, 3, 63)
     with pytest.raises(InvalidSetting, match=r"revision='main' is a hub's"):

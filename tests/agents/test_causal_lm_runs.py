@@ -30,11 +30,11 @@ def same(one: Any, other: Any) -> bool:
     return torch.equal(*vectors)
 
 
-@pytest.mark.parametrize("agent", ["ppo", "a2c", "reinforce", "dqn"])
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "reinforce", "dqn", "rloo", "grpo"])
 @pytest.mark.parametrize("source", ["folder", "fresh"])
 def test_a_run_goes_on_as_if_it_had_never_stopped(agent: str, source: str, tmp_path: Path) -> None:
     model: Any = saved(tmp_path / "base", LLAMA, [*"我爱你"]) if source == "folder" else GPT2
-    more = {"learning_starts": 16} if agent == "dqn" else {"n_steps": 8}
+    more = {"learning_starts": 16} if agent == "dqn" else {} if agent in ("rloo", "grpo") else {"n_steps": 8}
     first = trained(agent, model, **more)
     save(first, tmp_path / "run")
     second = load(tmp_path / "run", device="cpu")

@@ -137,6 +137,7 @@ def pickle_only(folder: Path) -> None:
         (lambda folder: bert(folder, tokens=7), "a tokenizer with ids to 7, and a model that knows 7 tokens"),
         (lambda folder: bert(folder, pad_token_id=3), "a tokenizer whose pad is 0, and a model whose pad is 3"),
         (lambda folder: gpt2(folder, GPT2LMHeadModel), "has no head of a classifier"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), r"holds an adapter, adapter_config\.json"),
         (lambda folder: edit(folder / "config.json", reward_scale=0.0), "reward_scale is 0.0 in config.json"),
         (lambda folder: edit(folder / "config.json", reward_shift="a"), "reward_shift is 'a' in config.json"),
     ],

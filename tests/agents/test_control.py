@@ -8,17 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 import agents
 from agents.best import Best
 from agents.control import evaluate_control
 from agents.joined import JoinedExtractor
 from agents.probe import probe
-from textgym import control_ids, load_control
+from textgym import GuidanceWrapper, VectorGuidanceWrapper, control_ids, load_control
 from textgym.errors import InvalidSetting
 from textgym.space import TokenBox
 
@@ -45,8 +48,6 @@ def test_what_an_agent_is_worth_is_the_environments_own_reward() -> None:
 
 
 def test_an_evaluations_episodes_are_those_of_the_environment_of_that_seed() -> None:
-    import gymnasium
-
     class Left:
         def predict(self, observation: Any, *_: Any) -> tuple[Any, None]:
             return np.zeros(len(observation), np.int64), None
@@ -77,6 +78,57 @@ def test_ppo_learns_from_every_kind_of_observation(id: str, observation: str) ->
 def test_other_agents_take_steps_too(name: str) -> None:
     env = agents.make_vec_env(CART, 2, seed=0)
     assert agents.make(name, env, seed=0).learn(64).num_timesteps >= 64
+
+
+@pytest.mark.parametrize("observation", ["tokens", "state", "both"])
+@pytest.mark.parametrize("name", ["ppo", "dqn"])
+def test_a_run_is_kept_and_read_whatever_is_observed(name: str, observation: str, tmp_path: Path) -> None:
+    env = agents.make_vec_env(CART, 2, seed=0, observation=observation, max_steps=9)
+    settings: dict[str, Any] = {"policy": SMALL["policy"]} | (
+        {"learning_starts": 8} if name == "dqn" else {"n_steps": 8}
+    )
+    agent = agents.make(name, env, seed=0, device="cpu", **settings).learn(32)
+    agents.save(agent, tmp_path / "run")
+    again = agents.load(tmp_path / "run", device="cpu")
+    seen = env.reset()
+    assert np.array_equal(agent.predict(seen, deterministic=True)[0], again.predict(seen, deterministic=True)[0])
+
+
+@pytest.mark.parametrize("guided", ["inside", "around all", "around each"])
+def test_the_true_reward_is_reported_at_every_step_ends_included(guided: str) -> None:
+    if guided == "inside":
+        env = agents.make_vec_env(CART, 2, guidance="expert", max_steps=9)
+    else:
+        rows: Any = [lambda: gymnasium.make("CartPole-v1", max_episode_steps=9)] * 2
+        if guided == "around each":
+            rows = [lambda: GuidanceWrapper(gymnasium.make("CartPole-v1", max_episode_steps=9))] * 2
+        batch: Any = SyncVectorEnv(rows, autoreset_mode=AutoresetMode.SAME_STEP)
+        env = agents.SB3VecEnv(batch if guided == "around each" else VectorGuidanceWrapper(batch))
+    env.seed(0)
+    env.reset()
+    ends = 0
+    for _ in range(30):
+        _, rewards, dones, infos = env.step(np.array([0, 1]))
+        ends += int(dones.sum())
+        assert [info["true_reward"] for info in infos] == [1.0, 1.0]
+        assert set(rewards.tolist()) <= {0.0, 2.0}
+    assert ends >= 4
+
+
+@pytest.mark.parametrize("around", ["all", "each", "sb3"])
+def test_a_wrappers_shaping_and_the_agent_share_one_discount(around: str) -> None:
+    given: dict[str, Any] = {"reward": "potential", "gamma": 0.9}
+
+    def one() -> Any:
+        env = gymnasium.make("CartPole-v1")
+        return env if around == "all" else GuidanceWrapper(env, **given)
+
+    batch: Any = SyncVectorEnv([one] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    rows: Any = VectorGuidanceWrapper(batch, **given) if around == "all" else batch
+    env = DummyVecEnv([one] * 2) if around == "sb3" else agents.SB3VecEnv(rows)
+    assert agents.make("dqn", env).gamma == agents.make("ppo", env).gamma == 0.9
+    with pytest.raises(InvalidSetting, match=r"gamma=0\.5 is the agent's.*shaping has gamma=0\.9"):
+        agents.make("a2c", env, gamma=0.5)
 
 
 def test_both_is_read_by_a_transformer_and_an_mlp() -> None:

@@ -16,6 +16,7 @@ from signing import configure
 import agents
 from agents import initialise, load, make, make_vec_env, pretrain, save
 from agents.config import Start
+from agents.probabilities import AgentPolicy
 from agents.runs import config_of
 from textgym.errors import InvalidSetting
 
@@ -136,8 +137,8 @@ def test_other_rewards_are_no_other_policy(start: Path) -> None:
     [
         ({"alphabet": "abcde"}, {}, "vocabulary=.*Give the one that it was trained on, whose arguments were {'"),
         ({"alphabet": "dcba"}, {}, "vocabulary="),
-        ({"horizon": 5}, {}, "observation="),
-        ({"target": ["bcd", "abc"]}, {}, "observation="),
+        ({"horizon": 5}, {}, "prompts of at most 0 tokens, at most 4 more; here prompts have up to 0, and .* is 5"),
+        ({"target": ["bcd", "abc"]}, {}, "here prompts have up to 3"),
         (
             {},
             {"policy.d_model": 32},
@@ -152,6 +153,23 @@ def test_another_vocabulary_width_or_size_is_refused(
 ) -> None:
     with pytest.raises(InvalidSetting, match=message):
         make("ppo", rows(**changes), init=start, device="cpu", **settings)
+
+
+def test_shorter_prompts_and_a_shorter_horizon_are_read_as_in_the_wide_run(tmp_path: Path) -> None:
+    wide = make("ppo", rows(target=["bcd", "acd"], prompt=["ab", "b"]), seed=0, device="cpu", policy=SIZES)
+    save(wide, tmp_path)
+    narrow = make("ppo", rows(target="bc", prompt="a", horizon=3), init=tmp_path, seed=1, device="cpu")
+    pad = 5
+    for tokens in ([], [0], [0, 1], [0, 1, 2]):  # a prompt of one token at most, then what is written
+        prompt, written = tokens[:1], tokens[1:]
+        seen = [
+            np.array([[*[pad] * (most - len(prompt)), *prompt, *written, *[pad] * (horizon - len(written))]])
+            for most, horizon in ((1, 3), (2, 4))
+        ]
+        masks = np.ones((1, 5), np.bool_)
+        one, other = (AgentPolicy(agent)(observations, masks) for agent, observations in zip((narrow, wide), seen))
+        np.testing.assert_allclose(one, other, atol=1e-7)
+    assert not np.allclose(other, 0.2, atol=0.02)
 
 
 def test_what_has_no_transformer_is_refused(start: Path, tmp_path: Path) -> None:
@@ -201,10 +219,10 @@ def test_pretrain_and_train_as_a_user_types_them(textgym: Textgym, tmp_path: Pat
     train = ("train", "TextGen-v0", *ENV, "--init", "start", "--steps", "200", "--out", "run")
     assert textgym(*train)[0] == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["init"]["folder"] == "start"
-    for again in (("--resume", "start"), ("--config", "start")):
-        status, _, err = textgym("train", *again)
+    for again, why in (("--resume", "was fitted to text"), ("--config", "came of pretraining")):
+        status, _, err = textgym("train", again, "start")
         assert status == 1
-        assert "came of pretraining" in err
+        assert why in err
     assert textgym("train", "--resume", "run", "--steps", "600")[0] == 0
     assert textgym("train", "--config", "run", "--out", "third")[0] == 0
     shutil.rmtree(tmp_path / "run")

@@ -14,7 +14,7 @@ from tabular_envs import Recorder, cut_task
 from token_envs import seen
 
 from agents import EpisodeRolloutBuffer, TransformerExtractor, make, make_vec_env
-from agents.categorical import draw, entropy, log_probabilities, masked, packed, unpacked
+from agents.categorical import chosen_and_entropy, draw, entropy, log_probabilities, masked, packed, unpacked
 from agents.evaluation import evaluate
 from agents.masked import masks_of
 from textgym import Episodes, Task, load_task
@@ -66,11 +66,11 @@ def test_no_agent_does_what_is_masked(name: str, task: str, monkeypatch: pytest.
 
     step, taken = Task.step, 0
 
-    def checked(self: Task, episodes: Episodes, actions: Any, rows: Any = ...) -> Any:
+    def checked(self: Task, episodes: Episodes, actions: Any, *more: Any, **named: Any) -> Any:
         nonlocal taken
         taken += len(actions)
         assert self.action_mask(episodes)[np.arange(len(actions)), actions].all()
-        return step(self, episodes, actions, rows)
+        return step(self, episodes, actions, *more, **named)
 
     monkeypatch.setattr(Task, "step", checked)
     for deterministic in (True, False):
@@ -141,6 +141,27 @@ def test_what_is_masked_has_no_probability_no_entropy_and_no_gradient() -> None:
     assert not logits.grad[~masks].any()
     values = masked(torch.tensor([[5.0, 9.0]]), torch.tensor([[True, False]]))
     assert (0 * values == 0).all()  # DQN multiplies what follows an end by 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1], ids=["chosen alone", "entropies too"])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_chosen_and_entropy_are_those_of_all_log_probabilities_and_so_are_gradients(
+    is_masked: bool, weight: float
+) -> None:
+    torch.manual_seed(0)
+    logits, chosen = 5 * torch.randn(7, 9), torch.arange(7)
+    masks = (torch.rand(7, 9) < 0.5).scatter(1, chosen[:, None], True) if is_masked else None
+    by_hand, by_one = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    log_probs = log_probabilities(by_hand, masks)
+    wanted = log_probs.gather(1, chosen[:, None])[:, 0], entropy(log_probs)
+    found = chosen_and_entropy(masked(by_one, masks), chosen)
+    for one, other in zip(found, wanted):
+        torch.testing.assert_close(one, other)
+    for log_prob, spread in (wanted, found):
+        (torch.arange(7.0) * log_prob - weight * torch.arange(7.0).flip(0) * spread).sum().backward()
+    assert by_one.grad is not None
+    assert by_one.grad.isfinite().all()
+    torch.testing.assert_close(by_one.grad, by_hand.grad, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 16, 17, 100])

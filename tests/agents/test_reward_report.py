@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from agents.preferences import Labelled, Preference
-from agents.reward_ensemble import COMBINATIONS, combine, mean, penalised, worst
 from agents.reward_report import (
     calibration_error,
     correlation,
@@ -20,6 +19,7 @@ from agents.reward_report import (
     sigmoid,
 )
 from textgym.errors import InvalidReward, InvalidSetting, UnknownName
+from textgym.rewards.combining import COMBINATIONS, combine, mean, penalised, worst
 
 
 def test_pair_accuracy_counts_ties_half() -> None:

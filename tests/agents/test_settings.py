@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from agents import AGENTS, Config, load_agent
 from agents.layers import nested
 from agents.recipe import Recipe
-from agents.settings import Settings
+from agents.settings import Settings, inside
 from textgym.errors import InvalidSetting, UnknownName
 
 
@@ -30,7 +30,9 @@ def fields(kind: type[Settings]) -> Iterator[tuple[str, FieldInfo]]:
     for name in kind.names():
         owner, (*path, last) = kind, name.split(".")
         for part in path:
-            owner = owner.model_fields[part].annotation  # type: ignore[assignment]
+            found = inside(owner.model_fields[part].annotation)
+            assert found is not None
+            owner = found
         yield name, owner.model_fields[last]
 
 
@@ -61,6 +63,8 @@ def wrong(name: str) -> list[Any]:
         return [0, -1.0, "1", True, float("nan"), float("inf"), float("-inf")]
     if last in ("ent_coef", "vf_coef", "kl_coefficient"):
         return [-0.1, "0", None, True, float("nan"), float("inf")]
+    if last == "micro_batch_size":  # none: a minibatch is read whole
+        return [0, -1, 2**31, 1.0, "8", True]
     if last in COUNTS:
         return [0, -1, 2**31, 1.0, "8", None, True]
     if last in LARGEST:
@@ -91,7 +95,7 @@ def wrong(name: str) -> list[Any]:
         return ["int4", 8, True]
     if last in ("pretraining", "distillation"):
         return [3, "x", [1]]
-    assert last in ("env", "agent", "init"), f"{name} has no case here"
+    assert last in ("env", "agent", "init", "folder", "sha256"), f"{name} has no case here"
     return [3, True, ["x"]]
 
 

@@ -24,24 +24,28 @@ class Consultation:
     Args:
         advisor: a function from a list of texts to a list of as many texts.
         largest: texts that are remembered; beyond it the oldest are forgotten.
+        understood: whether an advice is of use; those that are not are counted. None for whatever is said.
 
     Raises:
         InvalidSetting: that is no function.
 
     Attributes:
         counts: how many texts were `asked` about in all, `remembered`, handed to the adviser (`consulted`), and how
-            many of those `failed` (it raised, said None or has been given up) or met silence (`silent`).
+            many of those `failed` (it raised, said None or has been given up), met silence (`silent`) or words that
+            are of no use (`unclear`: they name no action, say, where the reward pays for the advised one).
     """
 
-    def __init__(self, advisor: Advisor, largest: int = 1_000_000) -> None:
+    def __init__(
+        self, advisor: Advisor, largest: int = 1_000_000, understood: Callable[[str], bool] | None = None
+    ) -> None:
         if not callable(advisor):
             raise InvalidSetting(
                 f"{advisor!r} is no adviser. Give a function from a list of texts to as many texts, or a name: see "
                 "textgym.advising.ADVISORS."
             )
         require_positive(largest=largest)
-        self.advisor, self.largest = advisor, largest
-        self.counts = dict.fromkeys(("asked", "remembered", "consulted", "failed", "silent"), 0)
+        self.advisor, self.largest, self.understood = advisor, largest, understood
+        self.counts = dict.fromkeys(("asked", "remembered", "consulted", "failed", "silent", "unclear"), 0)
         self._said: dict[str, str] = {}
         self._failed_in_a_row = 0
 
@@ -84,7 +88,10 @@ class Consultation:
                 raise InvalidAdvice(f'the adviser gave {answer!r}, which is no text. Give a str, "" for nothing.')
         failed = sum(answer is None for answer in answers)
         self.counts["failed"] += failed
-        self.counts["silent"] += sum(answer is not None and not answer.strip() for answer in answers)
+        said = [answer for answer in answers if answer is not None and answer.strip()]
+        self.counts["silent"] += len(answers) - failed - len(said)
+        if self.understood is not None:
+            self.counts["unclear"] += sum(not self.understood(answer) for answer in said)
         if failed == len(answers):
             self._note_failure("it said None to all")
         else:

@@ -46,6 +46,11 @@ class ControlEnv(Env[Any, np.int64]):
         self.observation_space: spaces.Space[Any] = self.rows.view.space
         self.action_space = spaces.Discrete(self.control.actions)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often the adviser was asked, and failed: see `textgym.advising.Consultation`; empty without one."""
+        return self.rows.counts
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin; the same seed gives the same episodes from here on."""
         super().reset(seed=seed)

@@ -13,8 +13,10 @@ from textgym.arrays import Array
 from textgym.control.rules import Control
 from textgym.describing import Describer
 from textgym.errors import InvalidSetting, Names, require_natural, require_share, unknown
-from textgym.guiding import GUIDANCE_REWARDS, Guidance, Weight, guidance_to_reward, weight_of
+from textgym.guiding import GUIDANCE_REWARDS, Guidance, Understood, Weight, guidance_to_reward, weight_of
 from textgym.space import TokenBox
+from textgym.spelling import Frame, Spelling
+from textgym.vocabulary import Vocabulary
 
 Observation = Literal["tokens", "state", "both"]
 
@@ -26,6 +28,8 @@ class Options:
     ## Arguments of every control task
     `observation`: "tokens", "state" (Gymnasium's own), or "both" (a Dict with the keys tokens and state).
     `text`: how states are described in tokens: "compact" (one token a number), "english" or "chinese".
+    `tokenizer`: a folder or name whose tokens these are, as a language model needs them; its own words if not given.
+    `instruction`: what stands before the description, or around it where `{state}` says; it needs a tokenizer.
     `guidance`: who advises, by name: none, expert, noisy, adversarial, irrelevant, silent, language-model.
     `shaping`: how advice becomes reward, by name: agreement, similarity, potential.
     `weight`: how much that counts: a number, or (start, end, steps) to anneal it.
@@ -33,11 +37,13 @@ class Options:
     `noise`: the probability with which the noisy adviser is wrong. `guidance_seed`: of its noise.
     `language`: what is spoken, english or chinese. `model`: the language model's folder or name, instead of the
     very small embedded one, which was taught CartPole, MountainCar and FrozenLake.
+    An adviser that fails, is silent or says nothing of use gives no guidance: the environment's `counts` count it.
 
     Raises:
         UnknownName: there is no such observation, text, adviser, shaping or language.
         InvalidSetting: a weight, gamma, noise or seed that is none; a language model without `model` in a task that the
-            embedded one was not taught.
+            embedded one was not taught; an instruction without a tokenizer.
+        InvalidVocabulary, InvalidTarget: (from an environment) there is no such tokenizer; it lacks what is said.
     """
 
     observation: Observation = "tokens"
@@ -50,6 +56,8 @@ class Options:
     guidance_seed: int = 0
     language: str = "english"
     model: str | None = None
+    tokenizer: str | None = None
+    instruction: str = ""
 
     def __post_init__(self) -> None:
         if self.observation not in get_args(Observation):
@@ -64,10 +72,21 @@ class Options:
         object.__setattr__(self, "weight", weight_of(self.weight))
         if self.model is not None and self.guidance != "language-model":
             raise InvalidSetting(f'model={self.model!r} is asked by guidance="language-model" alone.')
+        if Frame.of(self.instruction) != Frame() and self.tokenizer is None:
+            raise InvalidSetting(
+                f"instruction={self.instruction!r} is for a language model, which reads its own tokens. Give its "
+                "tokenizer= too, or leave it out."
+            )
 
-    def describer(self, control: Control) -> Describer:
-        """Return who describes states in the observation's tokens."""
-        return Names("text", **control.scene.describers)[self.text]
+    def view(self, control: Control) -> View:
+        """Return how states are seen."""
+        describer, frame = Names("text", **control.scene.describers)[self.text], Frame.of(self.instruction)
+        told: Describer | Spelling = describer
+        if self.tokenizer is not None and self.observation != "state":
+            told = Spelling(describer, Vocabulary.from_pretrained(self.tokenizer), frame)
+        spaced = describer.spaced and self.language == "english"
+        words = frame.answers(control.scene.speeches[self.language].words, spaced)
+        return View(control, told, self.observation, words)
 
     def guides(self, control: Control) -> tuple[Guidance, Describer] | None:
         """Return the guidance, and who describes states to the adviser; None where nobody advises.
@@ -79,10 +98,10 @@ class Options:
         scene = control.scene
         describer = scene.describers[self.language if self.guidance == "language-model" else "compact"]
         asked = Asked(scene, describer, self.language, self.noise, self.guidance_seed, self.model)
-        consultation = Consultation(ADVISORS[self.guidance](asked))
         assert isinstance(self.weight, Weight)
-        reward = guidance_to_reward(self.shaping)
-        return Guidance(consultation, scene.speeches[self.language], reward, self.weight, self.gamma), describer
+        reward, speech = guidance_to_reward(self.shaping), scene.speeches[self.language]
+        consultation = Consultation(ADVISORS[self.guidance](asked), understood=Understood(reward, speech))
+        return Guidance(consultation, speech, reward, self.weight, self.gamma), describer
 
 
 @dataclass(frozen=True)
@@ -90,13 +109,15 @@ class View:
     """What is seen of states: tokens, the state itself, or both."""
 
     control: Control
-    describer: Describer
+    describer: Describer | Spelling
     observation: Observation
+    words: tuple[str, ...] = ()  # one for each action, as they are written behind the tokens
 
     @property
     def space(self) -> spaces.Space[Any]:
         """The space of one observation."""
-        tokens = TokenBox(self.describer.vocabulary.pad, self.describer.width, 0)
+        vocabulary = self.describer.vocabulary
+        tokens = TokenBox(vocabulary.pad, self.describer.width, 0, vocabulary.pieces, vocabulary.eos, self.words)
         if self.observation == "tokens":
             return tokens
         if self.observation == "state":

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from textgym.arrays import Array, BoolArray, FloatArray, IntArray
-from textgym.control.options import Options, View
+from textgym.control.options import Options
 from textgym.control.rules import Control, Rngs
 from textgym.errors import InvalidSetting
 from textgym.guiding import GuidedRows
@@ -35,7 +35,7 @@ class ControlRows:
 
     def __init__(self, control: Control, options: Options, n: int) -> None:
         self.control, self.options = control, options
-        self.view = View(control, options.describer(control), options.observation)
+        self.view = options.view(control)
         guides = options.guides(control)
         self.guided = None if guides is None else GuidedRows(guides[0], n)
         self._teller = None if guides is None else guides[1]
@@ -46,6 +46,11 @@ class ControlRows:
         self.finished = np.ones(n, np.bool_)  # (n,) ended, or not begun
         self.terminated = np.zeros(n, np.bool_)  # (n,) ended by itself
         self.actions = np.full(n, -1, np.int64)  # (n,) the newest; -1 before the first
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often the adviser was asked, and failed: see `Consultation`. Empty where nobody advises."""
+        return {} if self.guided is None else dict(self.guided.guidance.consultation.counts)
 
     def begin(self, rows: IntArray, rngs: Rngs, seeded: IntArray | None = None) -> None:
         """Begin an episode in some rows `(m,)`; row i draws from the i-th generator. Those seeded begin all anew."""

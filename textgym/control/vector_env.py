@@ -64,6 +64,11 @@ class ControlVectorEnv(VectorEnv[Any, IntArray, Array]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._rngs: list[np.random.Generator] = []  # one a row; empty before the first reset
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often the adviser was asked, and failed: see `textgym.advising.Consultation`; empty without one."""
+        return self.rows.counts
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:

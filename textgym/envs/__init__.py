@@ -22,6 +22,7 @@ register("TextGym/Delay-v0", "textgym.envs.delay:delay")
 register("TextGym/Noise-v0", "textgym.envs.noise:noise")
 register("TextGym/Scale-v0", "textgym.envs.scale:scale")
 register("TextGym/Repeat-v0", "textgym.envs.repeat:repeat")
+register("TextGym/RewardModel-v0", "textgym.envs.reward_model:reward_model")
 
 register_control("TextGym/CartPole-v0", "textgym.control.cart_pole:cart_pole")
 register_control("TextGym/MountainCar-v0", "textgym.control.mountain_car:mountain_car")

@@ -133,7 +133,7 @@ def _vocabulary(
             raise InvalidSetting(
                 f"alphabet={alphabet!r} and tokenizer={tokenizer!r} both say what the tokens are. Give one of them."
             )
-        return _pretrained(tokenizer, eos)
+        return pretrained(tokenizer, eos)
     if isinstance(eos, bool):
         raise InvalidVocabulary(
             f"eos={eos!r} is for a tokenizer's own end token. Give one, as eos='$', or leave it out."
@@ -149,7 +149,7 @@ def _vocabulary(
     return Vocabulary(tokens, tuple(dict.fromkeys(unknown)), eos)
 
 
-def _pretrained(tokenizer: str, eos: str | bool | None) -> Vocabulary:
+def pretrained(tokenizer: str, eos: str | bool | None) -> Vocabulary:
     """Return a tokenizer's vocabulary, with the end token that was asked for."""
     vocabulary = Vocabulary.from_pretrained(tokenizer)
     if eos is True and vocabulary.eos is None:

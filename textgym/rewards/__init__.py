@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from textgym.rewards.composing import Part, WeightedSum
 from textgym.rewards.counting import Distinct, Length, Repetition
+from textgym.rewards.ensemble import EnsembleReward
 from textgym.rewards.fluency import Fluency
 from textgym.rewards.learned import LearnedReward
 from textgym.rewards.matching import exact_match, faultless_prefix, key_of, right_share, right_token
-from textgym.rewards.reading import FACTORIES, REWARDS, reward_of
+from textgym.rewards.reading import FACTORIES, REWARDS, parts_of, reward_of
 from textgym.rewards.rowwise import Row, rowwise
 from textgym.rewards.safety import BannedWords, Toxicity
 from textgym.rewards.scoring import Scored, ServedReward
@@ -18,6 +19,7 @@ __all__ = [
     "REWARDS",
     "BannedWords",
     "Distinct",
+    "EnsembleReward",
     "Fluency",
     "LearnedReward",
     "Length",
@@ -32,6 +34,7 @@ __all__ = [
     "exact_text",
     "faultless_prefix",
     "key_of",
+    "parts_of",
     "reward_of",
     "right_share",
     "right_token",

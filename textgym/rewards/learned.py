@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from textgym.arrays import Array, FloatArray, IntArray
 from textgym.episodes import Episodes
 from textgym.errors import InvalidModel, InvalidReward, InvalidSetting, is_finite, require_positive
-from textgym.rewards.loading import Pretrained, load_pretrained
+from textgym.reviews import embedded
+from textgym.rewards.loading import Pretrained, load_pretrained, normalisation_of, sha256_of
 from textgym.rewards.scoring import Scored
 
 PARTS = ("whole", "pair", "completion")
@@ -22,15 +24,16 @@ NARROWEST = 8  # columns that rows are padded to at least
 class ModelReward(Scored):
     """A score from a Hugging Face model, loaded from safetensors and known by its hash.
 
-    It is loaded when it is made. Pickled or copied, it is its arguments alone: the copy loads again from the same place
-    and refuses files with another sha256.
+    It is loaded when it is made, an embedded one when it first scores. Pickled or copied, it is its arguments alone:
+    the copy loads again from the same place and refuses files with another sha256.
 
     Rows are padded on the right to a width that depends on their own length alone, masked, and read in eval mode: what
     a text scores does not depend on the texts beside it, but for the last digits of float32 sums. `dtype="float64"`
     gives more of them, where scores are large and must agree to 1e-5.
 
     Args:
-        model: a folder that `save_pretrained` wrote, model and tokenizer, or a name on Hugging Face's hub.
+        model: a folder that `save_pretrained` wrote, model and tokenizer; a name on Hugging Face's hub; or an embedded
+            one's, as `textgym:gold`.
         revision: of a name.
         sha256: what its files must have; found out where it is left out. See `textgym.rewards.loading.sha256_of`.
         device: where torch puts it; `auto` takes a GPU where there is one.
@@ -49,19 +52,30 @@ class ModelReward(Scored):
     dtype: str = "float32"
     batch_size: int = 64
     commit: str | None = field(init=False, repr=False, compare=False)  # of a name
-    _loaded: Pretrained = field(init=False, repr=False, compare=False)
 
     kind: ClassVar[str] = "classifier"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(batch_size=self.batch_size)
+        own = embedded(self.model)
+        if own is not None:  # it is whole, and can wait until torch is needed
+            object.__setattr__(self, "sha256", self.sha256 or sha256_of(own))
+        else:
+            object.__setattr__(self, "sha256", self._loaded.sha256)
+        object.__setattr__(self, "commit", None if own is not None else self._loaded.revision)
+
+    @cached_property
+    def _loaded(self) -> Pretrained:
         options: dict[str, Any] = {"revision": self.revision, "sha256": self.sha256}
         loaded = load_pretrained(self.model, self.kind, device=self.device, dtype=self.dtype, **options)
-        object.__setattr__(self, "_loaded", loaded)
-        object.__setattr__(self, "sha256", loaded.sha256)
-        object.__setattr__(self, "commit", loaded.revision)
+        self.__dict__["_loaded"] = loaded
         self._check_model()
+        return loaded
+
+    def _all_scores(self, part: Episodes) -> FloatArray:
+        _ = self._loaded  # where it cannot be loaded, that is the fault, not a score that is missing
+        return super()._all_scores(part)
 
     def _check_model(self) -> None:
         """Raise `InvalidModel` where the model is another kind than wanted."""
@@ -158,12 +172,14 @@ class ClassifierReward(ModelReward):
 
 @dataclass(frozen=True)
 class LearnedReward(ClassifierReward):
-    """A reward model's score of each finished row: (output - mean) / deviation.
+    """A reward model's score of each finished row: (score - mean) / deviation.
 
-    Any sequence classifier with one output will do, as `AutoModelForSequenceClassification` loads it.
+    Any sequence classifier with one output will do, as `AutoModelForSequenceClassification` loads it. Its score is its
+    output, or, where its config.json has `reward_shift` and `reward_scale` as `textgym reward train` may write them,
+    (output - shift) / scale.
 
     Args:
-        mean: of its outputs on reference texts, where it is not normalised itself.
+        mean: of its scores on reference texts, where it is not normalised itself.
         deviation: likewise.
 
     Example:
@@ -187,7 +203,9 @@ class LearnedReward(ClassifierReward):
                 f"{self.model} has {labels} outputs, and a reward is one number. Train it with num_labels=1; for the "
                 "probability of a label as a safety term, use Toxicity(model, label=...)."
             )
+        normalisation_of(self.model, self._loaded.model.config)
 
     def _scores(self, finished: Episodes) -> Array:
-        scores: Array = (self._logits(finished)[:, 0] - self.mean) / self.deviation
+        shift, scale = normalisation_of(self.model, self._loaded.model.config)
+        scores: Array = ((self._logits(finished)[:, 0] - shift) / scale - self.mean) / self.deviation
         return scores

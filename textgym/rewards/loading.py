@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from textgym.errors import InvalidModel, InvalidSetting
+from textgym.errors import InvalidModel, InvalidSetting, is_finite
+from textgym.reviews import embedded
 
 READ = (
     "config.json",
@@ -28,6 +29,10 @@ READ = (
 """What a score depends on; nothing else of a repository is fetched or read."""
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+ADAPTER = "adapter_config.json"
+SHIFT, SCALE = "reward_shift", "reward_scale"
+"""Names in a reward model's config.json: its score is (output - shift) / scale. Left out, 0 and 1."""
+
 KINDS = {"classifier": "AutoModelForSequenceClassification", "language model": "AutoModelForCausalLM"}
 
 
@@ -60,7 +65,8 @@ def load_pretrained(
     Weights that are held already, with the same hash on the same device, are not held twice.
 
     Args:
-        place: a folder that `save_pretrained` wrote, or a name. Only safetensors are read, and no code.
+        place: a folder that `save_pretrained` wrote, a name, or `textgym:` and the name of an embedded model. Only
+            safetensors are read, and no code.
         kind: of `KINDS`.
         revision: the branch, tag or commit of a name; None for its newest.
         sha256: what its files must have, as `sha256_of` says; None for any.
@@ -104,7 +110,8 @@ def _folder(place: str, revision: str | None) -> tuple[Path, str | None]:
     """Return the folder of a model, and the commit that it is of where it came by a name."""
     if not isinstance(place, (str, os.PathLike)) or not str(place):
         raise InvalidSetting(f"model={place!r} names no model. Give a folder, or a name on Hugging Face's hub.")
-    path = Path(place).expanduser()
+    own = embedded(place)
+    path = Path(place).expanduser() if own is None else own
     if path.is_dir():
         if revision is not None:
             raise InvalidSetting(f"revision={revision!r} is of a name on a hub; {place} is a folder. Leave it out.")
@@ -128,6 +135,10 @@ def _folder(place: str, revision: str | None) -> tuple[Path, str | None]:
 def _check_files(place: str, folder: Path) -> None:
     """Refuse a folder that lacks a part before anything is read."""
     if not (folder / "config.json").is_file():
+        if (folder / "ensemble.json").is_file():
+            raise InvalidModel(
+                f"{place} holds an ensemble. Use EnsembleReward, {{'name': 'ensemble', 'model': {place!r}}}."
+            )
         raise InvalidModel(
             f"{place} holds no model: it has no config.json. Give a folder that `save_pretrained` wrote."
         )
@@ -138,9 +149,32 @@ def _check_files(place: str, folder: Path) -> None:
             f"{place} holds {why}. Where you trust it, write it anew elsewhere: "
             "model.save_pretrained(folder) writes model.safetensors."
         )
+    require_whole(place, folder)
     names = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "spiece.model", "tokenizer.model")
     if not any(any(folder.glob(name)) for name in names):
         raise InvalidModel(f"{place} holds no tokenizer. Save it beside the model: tokenizer.save_pretrained(folder).")
+
+
+def require_whole(place: str | Path, folder: Path) -> None:
+    """Raise `InvalidModel` where a folder holds an adapter, which transformers would add from files of any kind."""
+    if (folder / ADAPTER).is_file():
+        raise InvalidModel(
+            f"{place} holds an adapter, {ADAPTER}, beside a model. Join them and write the whole elsewhere: "
+            "model.merge_and_unload().save_pretrained(folder)."
+        )
+
+
+def normalisation_of(place: str | Path, config: Any) -> tuple[float, float]:
+    """Return the shift and the scale of a reward model's scores, (output - shift) / scale.
+
+    Raises:
+        InvalidModel: its config.json gives what is no such number.
+    """
+    shift, scale = getattr(config, SHIFT, 0.0), getattr(config, SCALE, 1.0)
+    for name, value, fits in ((SHIFT, shift, True), (SCALE, scale, is_finite(scale) and scale > 0)):
+        if not is_finite(value) or not fits:
+            raise InvalidModel(f"{place}: {name} is {value!r} in config.json, no number that scores can have.")
+    return float(shift), float(scale)
 
 
 def _read(place: str, folder: Path, kind: str, dtype: str) -> tuple[Any, Any]:
@@ -149,7 +183,7 @@ def _read(place: str, folder: Path, kind: str, dtype: str) -> tuple[Any, Any]:
         import torch
         import transformers
     except ModuleNotFoundError as error:
-        raise ImportError(f'a learned reward needs {error.name}: pip install "textgym[agents]".') from error
+        raise _lacking(error) from error
     if dtype not in ("float32", "float64"):
         raise InvalidSetting(f"dtype={dtype!r}: fewer digits than float32 keep no score. Give float32 or float64.")
     loader = getattr(transformers, KINDS[kind])
@@ -167,6 +201,10 @@ def _read(place: str, folder: Path, kind: str, dtype: str) -> tuple[Any, Any]:
         )
     _check_tokenizer(place, tokenizer, model)
     return tokenizer, model
+
+
+def _lacking(error: ModuleNotFoundError) -> ImportError:
+    return ImportError(f'a learned reward needs {error.name}: pip install "textgym[agents]".')
 
 
 def _check_tokenizer(place: str, tokenizer: Any, model: Any) -> None:
@@ -199,8 +237,10 @@ def _window(tokenizer: Any, config: Any) -> int:
 
 
 def _device(device: str) -> str:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise _lacking(error) from error
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from textgym.errors import InvalidSetting, Names, unknown
 from textgym.rewards.composing import Part, WeightedSum
 from textgym.rewards.counting import Distinct, Length, Repetition
+from textgym.rewards.ensemble import EnsembleReward
 from textgym.rewards.fluency import Fluency
 from textgym.rewards.learned import LearnedReward
 from textgym.rewards.matching import exact_match, faultless_prefix, right_token
@@ -34,6 +35,11 @@ def weighted(parts: Mapping[str, Any], clip: Any = None) -> WeightedSum:
             the part's; its `name`, where it is left out, is the part's own.
         clip: of the whole.
     """
+    return WeightedSum(parts_of(parts), clip)
+
+
+def parts_of(parts: Mapping[str, Any]) -> dict[str, Part]:
+    """Return parts of a sum from plain data, as `weighted` has them."""
     if not isinstance(parts, Mapping):
         raise InvalidSetting(f"parts={parts!r} are no parts. Give {{'length': {{'weight': -0.1}}, ...}}.")
     made = {}
@@ -41,12 +47,13 @@ def weighted(parts: Mapping[str, Any], clip: Any = None) -> WeightedSum:
         own = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
         kept = {key: own.pop(key) for key in ("weight", "clip") if key in own}
         made[name] = Part(reward_of({"name": name, **own}), **kept)
-    return WeightedSum(made, clip)
+    return made
 
 
 FACTORIES: Names[Callable[..., Reward]] = Names(
     "reward with arguments",
     learned=LearnedReward,
+    ensemble=EnsembleReward,
     fluency=Fluency,
     toxicity=Toxicity,
     banned_words=BannedWords,

@@ -33,9 +33,9 @@ def scene_of(spec: EnvSpec | None, env: Any) -> Scene | None:
         spec: what Gymnasium has registered it as.
         env: the environment, unwrapped.
     """
-    if (control := getattr(env, "control", None)) is not None:  # one of TextGym's own
-        scene: Scene = control.scene
-        return scene
+    own = getattr(getattr(env, "control", None), "scene", None)  # of one of TextGym's own
+    if isinstance(own, Scene):
+        return own
     known = spec is not None and spec.namespace is None and spec.name in SCENES
     return SCENES[spec.name](env) if known and spec is not None else None
 

@@ -78,7 +78,7 @@ SCENE = Scene(
     {"compact": COMPACT, "english": ENGLISH, "chinese": CHINESE},
     {
         "english": Speech(
-            (("push left", "left", "leftward", "leftwards"), ("push right", "right", "rightward", "rightwards"))
+            (("push left", "leftward", "leftwards", "left"), ("push right", "rightward", "rightwards", "right"))
         ),
         "chinese": Speech(
             (("向左推", "向左", "左"), ("向右推", "向右", "右")), "{action}。满分十分得{points}分。", "{action}。"

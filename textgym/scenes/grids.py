@@ -16,12 +16,12 @@ from textgym.speech import Speech
 GAMMA = 0.99  # the experts': a way that is shorter is better
 
 ENGLISH_GO = (
-    ("go left", "left", "west"),
-    ("go down", "down", "south"),
-    ("go right", "right", "east"),
-    ("go up", "up", "north"),
+    ("go left", "west", "left"),
+    ("go down", "south", "down"),
+    ("go right", "east", "right"),
+    ("go up", "north", "up"),
 )
-CHINESE_GO = (("向左走", "左", "西"), ("向下走", "下", "南"), ("向右走", "右", "东"), ("向上走", "上", "北"))
+CHINESE_GO = (("向左走", "西", "左"), ("向下走", "南", "下"), ("向右走", "东", "右"), ("向上走", "北", "上"))
 
 
 def _counted(first: str, last: str, count: int) -> Scale:

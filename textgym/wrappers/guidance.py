@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -15,7 +16,7 @@ from textgym.arrays import Array, BoolArray
 from textgym.batching import masked, seeds_of
 from textgym.describing import Describer, described
 from textgym.errors import InvalidSetting, Names, unknown
-from textgym.guiding import Guidance, GuidedRows, guidance_to_reward, weight_of
+from textgym.guiding import Guidance, GuidedRows, Understood, guidance_to_reward, weight_of
 from textgym.scenes import SCENES, Scene, scene_of
 from textgym.speech import Speech
 
@@ -34,7 +35,7 @@ def discrete(space: spaces.Space[Any]) -> spaces.Discrete:
 
 def known_scene(env: Any, single: Any, what: str) -> Scene:
     """Return the scene of an environment, or raise `InvalidSetting` where language knows nothing of it."""
-    if getattr(single.unwrapped, "control", None) is not None and single.unwrapped.options.observation != "state":
+    if getattr(getattr(single.unwrapped, "options", None), "observation", "state") != "state":
         raise InvalidSetting(f"{env} is observed in tokens already. Make it with observation='state'.")
     scene = scene_of(single.spec, single.unwrapped)
     if scene is None:
@@ -75,16 +76,24 @@ class Told:
             self.describer = Names("describer", **known_scene(env, single, "a describer").describers)[describer]
         elif not callable(describer):
             raise InvalidSetting(f"describer={describer!r} is none. Give a name, a Describer, or a function to text.")
+        speech = self._speech(env, single, actions, language)
+        if len(speech.actions) != size:
+            raise InvalidSetting(f"{len(speech.actions)} actions have names, where there are {size}. Name each one.")
         if isinstance(advisor, str):
             maker = ADVISORS[advisor]
             scene = known_scene(env, single, "an adviser")
             if not isinstance(self.describer, Describer):
                 raise InvalidSetting(f"advisor={advisor!r} reads what a Describer says; give it one by name.")
-            advisor = maker(Asked(scene, self.describer, language, noise, 0, model))
-        speech = self._speech(env, single, actions, language)
-        if len(speech.actions) != size:
-            raise InvalidSetting(f"{len(speech.actions)} actions have names, where there are {size}. Name each one.")
-        self.guidance = Guidance(Consultation(advisor), speech, guidance_to_reward(reward), weight_of(weight), gamma)
+            if len(scene.opposite) != size:
+                raise InvalidSetting(
+                    f"advisor={advisor!r} knows {len(scene.opposite)} actions, where there are {size}. Give a function "
+                    "as adviser, or an environment of as many actions."
+                )
+            spoken = replace(scene, speeches={**scene.speeches, language: speech})
+            advisor = maker(Asked(spoken, self.describer, language, noise, 0, model))
+        pays = guidance_to_reward(reward)
+        consultation = Consultation(advisor, understood=Understood(pays, speech))
+        self.guidance = Guidance(consultation, speech, pays, weight_of(weight), gamma)
 
     def _speech(self, env: Any, single: Any, actions: Sequence[Sequence[str]] | None, language: str) -> Speech:
         if actions is None:
@@ -96,7 +105,7 @@ class Told:
         return described(self.describer, states)
 
 
-class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
     """An environment whose reward has an adviser's words on top; `info["true_reward"]` is the reward without them.
 
     Args:
@@ -116,8 +125,8 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         InvalidSetting: continuous actions; a name where nothing is known about the environment.
         UnknownName: no describer, adviser, reward or language of that name.
         InvalidState, InvalidDescription, InvalidAdvice: (from `reset` and `step`) a state that is not finite, a
-            describer that gives no text, an adviser that does not give one text a text. An adviser that raises gives
-            no guidance, and `counts` counts it.
+            describer that gives no text, an adviser that does not give one text a text. An adviser that raises, is
+            silent, or names no action gives no guidance, and `counts` counts it.
 
     Example:
         >>> env = GuidanceWrapper(gymnasium.make("CartPole-v1"), "compact", "expert")
@@ -139,15 +148,22 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         noise: float = 0.3,
         model: str | None = None,
     ) -> None:
-        super().__init__(env)
-        chosen = describer, advisor, reward, weight, gamma, actions, language, noise, model
-        self._told = Told(env, env, env.action_space, *chosen)
+        given: dict[str, Any] = {"describer": describer, "advisor": advisor, "reward": reward, "weight": weight}
+        given |= {"gamma": gamma, "actions": actions, "language": language, "noise": noise, "model": model}
+        gymnasium.utils.RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **given)
+        gymnasium.Wrapper.__init__(self, env)
+        self._told = Told(env, env, env.action_space, *given.values())
         self._rows = GuidedRows(self._told.guidance, 1)
 
     @property
     def counts(self) -> dict[str, int]:
         """How often the adviser was asked, and failed: see `Consultation`."""
         return dict(self._told.guidance.consultation.counts)
+
+    @property
+    def shaping_gamma(self) -> float | None:
+        """The discount that potential-based shaping takes for the agent's; None where the reward is another one."""
+        return self._told.guidance.gamma if self._told.guidance.shapes else None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin; the adviser is asked about the first state."""
@@ -162,8 +178,8 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         texts = self._told.texts([observation])
         extra = self._rows.pay(ROW, np.array([int(action)]), texts, np.array([terminated]))
-        true = float(reward)
-        return observation, true + extra.item(), terminated, truncated, {**info, "true_reward": true}
+        true = float(reward)  # where a guided environment is guided again, the true reward is the innermost one
+        return observation, true + extra.item(), terminated, truncated, {"true_reward": true, **info}
 
 
 ROW = np.zeros(1, np.int64)
@@ -206,6 +222,11 @@ class VectorGuidanceWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
         """How often the adviser was asked, and failed: see `Consultation`."""
         return dict(self._told.guidance.consultation.counts)
 
+    @property
+    def shaping_gamma(self) -> float | None:
+        """The discount that potential-based shaping takes for the agent's; None where the reward is another one."""
+        return self._told.guidance.gamma if self._told.guidance.shapes else None
+
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin in all rows, or in those of `options["reset_mask"]`."""
         mask = None if options is None else options.get("reset_mask")  # SyncVectorEnv takes it out of the options
@@ -235,6 +256,8 @@ class VectorGuidanceWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def _info(self, info: dict[str, Any], true: Array, going: BoolArray, closed: BoolArray) -> dict[str, Any]:
         """Return an info with true rewards, laid out as `SyncVectorEnv` does."""
+        if "true_reward" in info or "true_reward" in info.get("final_info", {}):
+            return info
         shown = going & ~closed
         if shown.any():
             info |= masked("true_reward", np.where(shown, true, 0.0), shown)

@@ -51,11 +51,16 @@ def penalised(scores: FloatArray, penalty: float = PENALTY) -> FloatArray:
     Returns:
         `(n,)`.
     """
-    if not is_finite(penalty) or penalty < 0:
-        raise InvalidSetting(f"penalty={penalty!r} is no number of at least 0.")
+    checked_penalty(penalty)
     known = _checked(scores)
     less: FloatArray = known.mean(axis=0) - penalty * known.var(axis=0)
     return less
+
+
+def checked_penalty(penalty: float) -> None:
+    """Raise `InvalidSetting` where it is no number of at least 0."""
+    if not is_finite(penalty) or penalty < 0:
+        raise InvalidSetting(f"penalty={penalty!r} is no number of at least 0.")
 
 
 COMBINATIONS: Names[Any] = Names("combination", mean=mean, worst=worst, penalised=penalised)
