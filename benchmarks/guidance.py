@@ -65,7 +65,7 @@ class Setting:
     scale: float = 0.02  # of all rewards
     at_end: bool = False
     tokens: bool = False
-    seeds: int = 7
+    seeds: int = 10
     ent_coef: float = 0.0
     sizes: tuple[float, ...] = ()  # of the state's numbers, which are divided by them
     kwargs: dict[str, Any] = field(default_factory=dict)
