@@ -102,7 +102,7 @@ class _CachedBlock:
         x = torch.add(x, linear(mixed, self.attention.output), alpha=self.share)
         x_normal = normal(x, self.norms[1])
         if type(self.up) is nn.Linear and x.ndim == 2:
-            # by columns, for which torch takes a kernel of its own: oneDNN's costs more to call than to run on one token
+            # by columns, for which torch takes its own kernel: oneDNN's costs more to call than to run on one token
             inner = self.activation(torch.addmm(self.up.bias[:, None], self.up.weight, x_normal.t()).t())
         else:
             inner = self.activation(linear(x_normal, self.up))

@@ -64,7 +64,7 @@ class _Chosen(torch.autograd.Function):
         return logs.gather(1, chosen[:, None])[:, 0], spread
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         logs, chosen, spread = ctx.saved_tensors
         of_chosen, of_spread = (gradient[:, None] for gradient in gradients)  # (N, 1)
         found = p = logs.exp()

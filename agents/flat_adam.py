@@ -70,10 +70,9 @@ class FlatAdam(torch.optim.Adam):
         if not state or not plain or self.flat.grad is None or isinstance(group["lr"], Tensor):
             return False
         state["step"] += 1
-        names = ("exp_avg", "exp_avg_sq")
-        moments = [[state[name]] for name in names]
         beta1, beta2 = group["betas"]
-        numbers = {name: group[name] for name in ("lr", "weight_decay", "eps", "amsgrad", "maximize")}
+        numbers: Any = {name: group[name] for name in ("lr", "weight_decay", "eps", "amsgrad", "maximize")}
+        moments = [state["exp_avg"]], [state["exp_avg_sq"]]
         torch._fused_adam_(
             [self.flat], [self.flat.grad], *moments, [], [state["step"]], beta1=beta1, beta2=beta2, **numbers
         )
@@ -89,7 +88,7 @@ class FlatAdam(torch.optim.Adam):
         ):
             self._tie()
         gradients = [torch.zeros_like(member) if member.grad is None else member.grad for member in self.members]
-        gathered = _flatten_dense_tensors(gradients)
+        gathered: Tensor = _flatten_dense_tensors(gradients)  # type: ignore[no-untyped-call]
         self.flat.grad = gathered if self.flat.grad is None else self.flat.grad + gathered
         for member in self.members:
             member.grad = None

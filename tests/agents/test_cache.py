@@ -115,6 +115,24 @@ def test_rows_that_grow_by_one_cost_one_token(monkeypatch: pytest.MonkeyPatch) -
     assert seen == [(4,)] * 10
 
 
+@pytest.mark.parametrize(
+    ("column", "row"),
+    [(PROMPT + 4, 1), (PROMPT + 1, 0), (0, 0)],
+    ids=["two and none", "an older token", "a longer prompt"],
+)
+def test_as_many_changes_as_rows_are_not_one_token_each(column: int, row: int) -> None:
+    read, rng = extractor(), np.random.default_rng(0)
+    rows = np.full((2, PROMPT + HORIZON), PAD)
+    rows[:, : PROMPT + 3] = rng.integers(PAD, size=(2, PROMPT + 3))
+    rows[:, 0] = PAD
+    assert largest_difference(read, rows) < 1e-6
+    rows[1, PROMPT + 3] = 0  # row 1 grows by one; row 0 does not, and there is one change more
+    rows[row, column] = (rows[row, column] + 1) % PAD
+    assert largest_difference(read, rows) < 1e-6
+    rows[:, PROMPT + 3], rows[:, PROMPT + 4] = 1, [PAD, 2]
+    assert largest_difference(read, rows) < 1e-6
+
+
 def test_an_evaluation_of_any_size_does_not_evict_what_training_remembers(made: list[int]) -> None:
     read, rng = extractor(), np.random.default_rng(0)
     rows, other = (np.stack([fresh(rng) for _ in range(n)]) for n in (4, 9))

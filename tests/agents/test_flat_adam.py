@@ -102,6 +102,21 @@ def test_a_step_is_seen_by_version_counters() -> None:
     assert all(parameter._version > version for parameter, version in zip(net.parameters(), versions))
 
 
+@pytest.mark.parametrize("most", [0.01, 1e6])
+def test_it_clips_as_torch_does(most: float) -> None:
+    torch.manual_seed(0)
+    plain = Net()
+    flat = copy.deepcopy(plain)
+    optimizer, x = FlatAdam(flat.parameters()), torch.randn(4, 5)
+    for net in (plain, flat):
+        net(x, True).pow(2).sum().backward()
+    nn.utils.clip_grad_norm_(plain.parameters(), most)
+    optimizer.clip(most)
+    optimizer.spread()
+    for mine, theirs in zip(flat.parameters(), plain.parameters()):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
 def agent(**policy: Any) -> GuardedPPO:
     env = make_vec_env("TextGym/Copy-v0", 6, seed=0)
     small = {"d_model": 16, "n_layers": 1, "n_heads": 2}

@@ -158,7 +158,7 @@ def test_chosen_and_entropy_are_those_of_all_log_probabilities_and_so_are_gradie
     for one, other in zip(found, wanted):
         torch.testing.assert_close(one, other)
     for log_prob, spread in (wanted, found):
-        (torch.arange(7.0) * log_prob - weight * torch.arange(7.0).flip(0) * spread).sum().backward()
+        (torch.arange(7.0) * log_prob - weight * torch.arange(7.0).flip(0) * spread).sum().backward()  # type: ignore[no-untyped-call]
     assert by_one.grad is not None
     assert by_one.grad.isfinite().all()
     torch.testing.assert_close(by_one.grad, by_hand.grad, atol=1e-5, rtol=1e-5)
