@@ -127,7 +127,7 @@ def draw(done: Mapping[str, Any], path: Path) -> None:
 
     figure = Figure(figsize=(13, 4.4), layout="constrained")
     panels = figure.subplots(1, 3)
-    titles = ("abcd, six letters: exact", "reviews: {}", "reviews: best of n")
+    titles = ("abcd, six letters, exact: optima, best of n (dotted), PPO (dots)", "reviews: {}", "reviews: best of n")
     agents = {key[1] for key in runs_of(done, "reviews")}
     for axes, title in zip(panels, titles):
         axes.set_title(title.format(", ".join(sorted(agents))), fontsize=10)
@@ -154,18 +154,18 @@ def _both(axes: Any, distance: Array, proxy: Array, gold: Array, colour: str, la
 def _draw_letters(axes: Any, done: Mapping[str, Any]) -> None:
     if "letters/gold/frontier" in done:
         ceiling = np.array(done["letters/gold/frontier"])
-        axes.plot(np.sqrt(ceiling[:, 1]), ceiling[:, 3], color="black", lw=2, label="gold's own optima: the ceiling")
+        axes.plot(np.sqrt(ceiling[:, 1]), ceiling[:, 3], color="black", lw=2, label="gold's own optima")
     names = [name.split("/")[1] for name in done if name.startswith("letters/") and name.endswith("/judge")]
     runs = runs_of(done, "letters")
     for colour, pairs in zip(COLOURS, names):
         optima, best = (np.array(done.get(f"letters/{pairs}/{what}", [[0] * 4])) for what in ("frontier", "best-of-n"))
-        _both(axes, np.sqrt(optima[:, 1]), optima[:, 2], optima[:, 3], colour, f"{pairs} pairs: optima")
-        axes.plot(np.sqrt(best[:, 1]), best[:, 3], color=colour, ls=":", label="best of n")
+        _both(axes, np.sqrt(optima[:, 1]), optima[:, 2], optima[:, 3], colour, f"{pairs} pairs")
+        axes.plot(np.sqrt(best[:, 1]), best[:, 3], color=colour, ls=":")
         beta = min((key[2] for key in runs if key[0] == pairs), key=float, default=None)
         for (n, _, own), results in runs.items():
             if (n, own) == (pairs, beta):
                 points = course(results).mean(axis=0)
-                axes.plot(np.sqrt(points[:, 1]), points[:, 3], ".", ms=4, color=colour, label=f"PPO, {own} a nat")
+                axes.plot(np.sqrt(points[:, 1]), points[:, 3], ".", ms=4, color=colour)
     axes.set_ylim(-3, 3)
 
 
