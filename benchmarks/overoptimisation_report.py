@@ -130,7 +130,7 @@ def draw(done: Mapping[str, Any], path: Path) -> None:
     titles = ("abcd, six letters, exact: optima, best of n (dotted), PPO (dots)", "reviews: {}", "reviews: best of n")
     agents = {key[1] for key in runs_of(done, "reviews")}
     for axes, title in zip(panels, titles):
-        axes.set_title(title.format(", ".join(sorted(agents))), fontsize=10)
+        axes.set_title(title.format(", ".join(sorted(agents))), fontsize=9)
         axes.set_xlabel("square root of KL from the start, √nats")
         axes.grid(alpha=0.3)
         axes.axhline(0, color="black", lw=0.5)
