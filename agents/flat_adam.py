@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._utils import _flatten_dense_tensors
 from torch.autograd.graph import increment_version
 
 
@@ -88,7 +87,7 @@ class FlatAdam(torch.optim.Adam):
         ):
             self._tie()
         gradients = [torch.zeros_like(member) if member.grad is None else member.grad for member in self.members]
-        gathered: Tensor = _flatten_dense_tensors(gradients)  # type: ignore[no-untyped-call]
+        gathered = torch.cat([gradient.flatten() for gradient in gradients])
         self.flat.grad = gathered if self.flat.grad is None else self.flat.grad + gathered
         for member in self.members:
             member.grad = None

@@ -74,6 +74,9 @@ class LeavesMissingOut(BaseAlgorithm):
         super()._update_info_buffer(infos, dones)
 
 
+LeavesMissingOut.learn.__wrapped__ = BaseAlgorithm.learn  # type: ignore[attr-defined]  # whose arguments they are
+
+
 def counts_nothing(buffer: Any) -> bool:
     """Return whether all episodes of a rollout are left out, so that there is nothing to learn from."""
     left_out = getattr(buffer, "left_out", None)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -348,11 +349,12 @@ def named(sha256: str | None = None) -> Task:
 
 
 def test_a_run_says_which_weights_scored_it_and_goes_on_with_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     from textgym import register
 
     register("Tests/Named-v0", f"{__name__}:named")
+    request.addfinalizer(lambda: gymnasium.registry.pop("Tests/Named-v0"))
     save(make("q-learning", make_vec_env("Tests/Named-v0", 2), seed=0).learn(20), tmp_path / "run")
     save(make("q-learning", make_vec_env("TextGen-v0", 2), seed=0).learn(20), tmp_path / "plain")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
