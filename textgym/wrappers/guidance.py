@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -21,6 +21,11 @@ from textgym.scenes import SCENES, Scene, scene_of
 from textgym.speech import Speech
 
 Describes = Describer | Callable[[Any], str]
+
+if TYPE_CHECKING:
+    BatchWrapper: TypeAlias = VectorWrapper[Any, Any, Any, Any, Any]
+else:
+    BatchWrapper = VectorWrapper  # which Gymnasium 1.2 has without types
 
 
 def discrete(space: spaces.Space[Any]) -> spaces.Discrete:
@@ -187,7 +192,7 @@ BATCH = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "autores
 """Arguments of `make_vec` that are none of one row's."""
 
 
-class VectorGuidanceWrapper(VectorWrapper[Any, Any, Any, Any, Any]):
+class VectorGuidanceWrapper(BatchWrapper):
     """The same for a vector environment, in each auto-reset mode: row i is what `GuidanceWrapper` makes of row i.
 
     Args:

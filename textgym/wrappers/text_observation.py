@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from textgym.advising import ADVISORS, Advisor, Asked, Consultation
@@ -19,7 +19,7 @@ from textgym.scenes.scene import Scene
 from textgym.space import TokenBox
 from textgym.spelling import STATE, Frame, longest
 from textgym.vocabulary import CHARACTERS, Vocabulary
-from textgym.wrappers.guidance import Describes, discrete, known_scene, observed, row_of
+from textgym.wrappers.guidance import BatchWrapper, Describes, discrete, known_scene, observed, row_of
 
 UNKNOWN = "�"  # the symbol that stands for a word which the vocabulary lacks
 
@@ -194,7 +194,7 @@ class TextObservation(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         return self._teller.tokens([observation])[0], *rest
 
 
-class VectorTextObservation(VectorWrapper[Any, Any, Any, Any, Any]):
+class VectorTextObservation(BatchWrapper):
     """The same for a vector environment, in each auto-reset mode, final observations included.
 
     Args:
