@@ -21,10 +21,11 @@ from .estimates import advantages_of, finite, penalties_of, scale_of
 from .inspection import Inspection
 from .prefixes import Prefixes
 from .probabilities import acting, network_of
+from .probe import is_control
 from .reading import Reading, read, reference_log_probabilities
 from .runs import read_run, restore
 from .sb3_state import get_global_chance, set_global_chance
-from .state import task_of
+from .state import env_of, task_of
 
 
 def inspect_completion(run_or_agent: Any, **asking: Any) -> Inspection:
@@ -78,8 +79,12 @@ def inspect_completions(
     looked, about = _agent(run_or_agent, agent, device)
     task = task_of(looked)
     if task is None:
+        kind, env = type(looked).__name__, env_of(looked)
         raise InvalidSetting(
-            f"{type(looked).__name__} keeps no environment of TextGym's, so nobody knows what it writes."
+            f"{kind} acts in a control task: it writes no text that could be looked into. `textgym eval` says what it "
+            "earns, and shows what it does."
+            if env is not None and is_control(env)
+            else f"{kind} keeps no environment of TextGym's, so nobody knows what it writes."
         )
     to, why = _reference(looked, task, reference)
     rng = np.random.default_rng(seed)

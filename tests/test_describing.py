@@ -20,7 +20,7 @@ from textgym import GuidanceWrapper, describe_features
 from textgym.advising import ADVISORS, Asked, Endpoint, LanguageModelAdvisor
 from textgym.advising.spoken import Noisy, text_chance
 from textgym.describing import Describer, Scale, even, whole
-from textgym.errors import InvalidDescription, InvalidSetting, InvalidSize, InvalidState, UnknownName
+from textgym.errors import InvalidDescription, InvalidModel, InvalidSetting, InvalidSize, InvalidState, UnknownName
 from textgym.scenes import SCENES, Scene, lunar_lander, scene_of
 
 TEXTS = ["compact", "english", "chinese"]
@@ -295,14 +295,23 @@ def test_a_language_model_writes_freely_and_pickles_without_its_weights(model: P
     assert pickle.loads(pickle.dumps(adviser))(["x1", "a longer state"]) == said
 
 
-def test_a_language_model_guides_by_name_and_a_missing_one_is_counted(model: Path, tmp_path: Path) -> None:
+def test_a_language_model_guides_by_name_and_one_that_fails_is_counted(model: Path, tmp_path: Path) -> None:
     env = gymnasium.make("TextGym/CartPole-v0", guidance="language-model", model=str(model))
     env.reset(seed=0)
     assert env.step(0)[1] in (0.0, 2.0)
-    missing = GuidanceWrapper(gymnasium.make("CartPole-v1"), "english", "language-model", model=str(tmp_path / "none"))
-    missing.reset(seed=0)
-    assert missing.step(0)[1] == 1.0
-    assert missing.counts["failed"] == 2
+    (tmp_path / "empty").mkdir()
+    empty = GuidanceWrapper(gymnasium.make("CartPole-v1"), "english", "language-model", model=str(tmp_path / "empty"))
+    empty.reset(seed=0)
+    assert empty.step(0)[1] == 1.0
+    assert empty.counts["failed"] == 2
+
+
+def test_a_language_model_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
+    guidance: dict[str, Any] = {"guidance": "language-model", "model": str(tmp_path / "none")}
+    with pytest.raises(InvalidModel, match=r"none is no folder. Give one that `save_pretrained` wrote"):
+        gymnasium.make("TextGym/CartPole-v0", **guidance)
+    with pytest.raises(InvalidModel, match="none is no folder"):
+        GuidanceWrapper(gymnasium.make("CartPole-v1"), "english", "language-model", model=guidance["model"])
 
 
 @pytest.mark.parametrize(

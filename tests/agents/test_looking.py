@@ -412,6 +412,8 @@ def test_agents_and_runs_that_cannot_be_looked_at_are_refused(tmp_path: Path) ->
         inspect_completion(OnlyPredicts(make_vec_env(TASK, 2)))
     with pytest.raises(InvalidSetting, match="keeps no environment of TextGym's"):
         inspect_completion(object())
+    with pytest.raises(InvalidSetting, match="acts in a control task: it writes no text that could be looked into"):
+        inspect_completion(make("ppo", make_vec_env("TextGym/FrozenLake-v0", 2), seed=0, **SMALL))
     with pytest.raises(InvalidPrompt, match=r"prompts have 0 at most. Give none: it asks nothing"):
         inspect_completion(learned(), prompt="a")
     with pytest.raises(InvalidSetting, match="no token to look at"):

@@ -12,6 +12,7 @@ from textgym.advising.language_model import LanguageModelAdvisor
 from textgym.advising.spoken import Adversary, Expert, Noisy, Spoken, irrelevant, silent
 from textgym.describing import Describer
 from textgym.errors import Names
+from textgym.places import folder_of
 from textgym.scenes.scene import Scene
 
 
@@ -54,9 +55,11 @@ class Asked:
 
         Raises:
             InvalidSetting: no model is given, and the embedded one was taught nothing about this scene or describer.
+            InvalidModel: `model` is a path at which there is no folder.
         """
         speech = self.scene.speeches[self.language]
         if self.model is not None:
+            folder_of(self.model)  # a wrong path is a mistake, not an adviser that fails
             return LanguageModelAdvisor(self.model, tuple(names[0] for names in speech.actions))
         title = embedded.title_of(self.scene, self.describer)
         return LanguageModelAdvisor(str(embedded.FOLDER), embedded.candidates_of(speech), embedded.prompt_of(title))

@@ -43,6 +43,7 @@ class Options:
         UnknownName: there is no such observation, text, adviser, shaping or language.
         InvalidSetting: a weight, gamma, noise or seed that is none; a language model without `model` in a task that the
             embedded one was not taught; an instruction without a tokenizer.
+        InvalidModel: (from an environment) `model` is a path at which there is no folder.
         InvalidVocabulary, InvalidTarget: (from an environment) there is no such tokenizer; it lacks what is said.
     """
 

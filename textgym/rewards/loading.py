@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from textgym.errors import InvalidModel, InvalidSetting, is_finite
+from textgym.places import folder_of
 from textgym.reviews import embedded
 
 READ = (
@@ -111,13 +112,11 @@ def _folder(place: str, revision: str | None) -> tuple[Path, str | None]:
     if not isinstance(place, (str, os.PathLike)) or not str(place):
         raise InvalidSetting(f"model={place!r} names no model. Give a folder, or a name on Hugging Face's hub.")
     own = embedded(place)
-    path = Path(place).expanduser() if own is None else own
-    if path.is_dir():
+    path = folder_of(place) if own is None else own
+    if path is not None:
         if revision is not None:
             raise InvalidSetting(f"revision={revision!r} is of a name on a hub; {place} is a folder. Leave it out.")
         return path, None
-    if path.exists() or path.is_absolute() or str(place).count("/") > 1 or str(place)[0] in ".~":
-        raise InvalidModel(f"{place} is no folder. Give one that `save_pretrained` wrote, or a name as 'owner/model'.")
     try:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError as error:

@@ -124,10 +124,12 @@ class GuidanceWrapper(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Rec
         actions: the names of each action, where the environment is not known.
         language: of the adviser and of the names, where the environment is known.
         noise: the probability with which the noisy adviser is wrong.
-        model: the language model's folder or name, for `advisor="language-model"`.
+        model: the language model's folder or name, for `advisor="language-model"`; None for the embedded one, which was
+            taught CartPole, MountainCar and FrozenLake.
 
     Raises:
         InvalidSetting: continuous actions; a name where nothing is known about the environment.
+        InvalidModel: `model` is a path at which there is no folder.
         UnknownName: no describer, adviser, reward or language of that name.
         InvalidState, InvalidDescription, InvalidAdvice: (from `reset` and `step`) a state that is not finite, a
             describer that gives no text, an adviser that does not give one text a text. An adviser that raises, is
