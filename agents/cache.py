@@ -55,7 +55,7 @@ class _CachedBlock:
         self.up, self.activation, self.down = block.feed_forward
         self.attention = block.attention
         self.norms = block.norm_attention, block.norm_feed_forward
-        self.share = block.share
+        self.residual_scale = block.residual_scale
         width, heads = self.attention.output.in_features, self.attention.n_heads
         self.split = 3, heads, width // heads
         self.scale = 1 / math.sqrt(width // heads)
@@ -99,14 +99,14 @@ class _CachedBlock:
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Return `(..., d)`: what was attended to, `(..., d)`, and the feed-forward network, added."""
-        x = torch.add(x, linear(mixed, self.attention.output), alpha=self.share)
+        x = torch.add(x, linear(mixed, self.attention.output), alpha=self.residual_scale)
         x_normal = normal(x, self.norms[1])
         if type(self.up) is nn.Linear and x.ndim == 2:
             # by columns, for which torch takes its own kernel: oneDNN's costs more to call than to run on one token
             inner = self.activation(torch.addmm(self.up.bias[:, None], self.up.weight, x_normal.t()).t())
         else:
             inner = self.activation(linear(x_normal, self.up))
-        return torch.add(x, linear(inner, self.down), alpha=self.share)
+        return torch.add(x, linear(inner, self.down), alpha=self.residual_scale)
 
 
 def linear(x: Tensor, layer: nn.Module) -> Tensor:

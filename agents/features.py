@@ -11,7 +11,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
-from textgym.errors import InvalidSetting, require_positive
+from textgym.errors import InvalidSetting, is_finite, require_positive
 from textgym.space import TokenBox
 
 from .cache import PrefixCache
@@ -133,9 +133,11 @@ class TransformerExtractor(PrefixExtractor):
         token_key: the Dict entry that holds tokens.
         use_cache: while nothing is learned from what it reads, read only tokens that are new. What it then returns may
             differ in the last bits, by what was read before.
+        residual_scale: what of a block's output is added to what it read, above 0: 0.1 keeps what goes on learning
+            after it is solved, 1 is the usual transformer.
 
     Raises:
-        InvalidSetting: another space, or a Dict without that key.
+        InvalidSetting: another space, or a Dict without that key; a residual_scale that is no number above 0.
         InvalidSize: a size that is no positive integer.
         ValueError: `n_heads` does not divide `d_model`.
     """
@@ -148,14 +150,17 @@ class TransformerExtractor(PrefixExtractor):
         n_heads: int = 4,
         token_key: str = "tokens",
         use_cache: bool = False,
+        residual_scale: float = 0.1,
     ) -> None:
         require_positive(d_model=d_model, n_layers=n_layers, n_heads=n_heads)
+        if not is_finite(residual_scale) or residual_scale <= 0:
+            raise InvalidSetting(f"residual_scale={residual_scale!r} is no number above 0. Leave it out for 0.1.")
         pad = require_tokens(tokens_of(observation_space, token_key), type(self).__name__)
         super().__init__(observation_space, d_model, PrefixCache, token_key, use_cache)
         tokens = tokens_of(observation_space, token_key)
         assert tokens.shape is not None
         self.transformer = CausalTransformer(
-            pad, tokens.shape[0], d_model, n_layers, n_heads, anchored=isinstance(tokens, TokenBox)
+            pad, tokens.shape[0], d_model, n_layers, n_heads, isinstance(tokens, TokenBox), residual_scale
         )
 
 

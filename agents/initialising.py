@@ -18,7 +18,7 @@ from .fitting import check_base, check_env, check_size
 from .layers import merged, nested
 from .recipe import Recipe
 from .runs import Run, read_run, refusing
-from .settings import DeepSettings
+from .settings import DeepSettings, TransformerSettings
 from .state import base_model_of, env_of, parameters, set_parameters
 from .transformer import CausalTransformer
 from .trees import as_array
@@ -26,7 +26,8 @@ from .trees import as_array
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 BEGUN = "start."  # what a language model began as, where its candidates come from
-SIZES = ("d_model", "n_layers", "n_heads")
+SIZES = ("d_model", "n_layers", "n_heads", "residual_scale")
+DEFAULTS = {"residual_scale": TransformerSettings().residual_scale}  # of runs that do not say
 TUNING = ("lora", "train_layers")  # which of a language model's parameters there are, and learn
 TRUNK = re.compile(r".*features_extractor\.(.+)")  # of SB3's policies: one, or one each of actor, critic or target
 ACTING = re.compile(r"(?:q_net\.)?features_extractor\.(.+)")  # the one that acts
@@ -148,17 +149,19 @@ def _shape(run: Run) -> dict[str, Any]:
 
 
 def _sizes(run: Run) -> dict[str, Any]:
-    return {name: value for name, value in _shape(run).items() if name in SIZES}
+    sizes = {name: value for name, value in _shape(run).items() if name in SIZES}
+    return {**DEFAULTS, **sizes} if sizes else {}
 
 
 def _check_sizes(agent: Any, run: Run) -> None:
-    """Refuse a transformer of another size; another number of heads would fit, and mean something else."""
+    """Refuse a transformer of another size; heads or a residual_scale of other numbers would fit, and mean something else."""
     modules = agent.policy.modules() if hasattr(getattr(agent, "policy", None), "modules") else ()
     transformer = next((module for module in modules if isinstance(module, CausalTransformer)), None)
     if transformer is None:
         return
     blocks: Any = transformer.blocks
-    own = (transformer.token.embedding_dim, len(blocks), blocks[0].attention.n_heads)
+    first = blocks[0]
+    own = (transformer.token.embedding_dim, len(blocks), first.attention.n_heads, first.residual_scale)
     for name, value in zip(SIZES, own):
         if (given := _sizes(run).get(name, value)) != value:
             raise InvalidSetting(

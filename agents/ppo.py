@@ -163,9 +163,9 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
 
 def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what works on control tasks: short observations that tell the whole state, and long episodes."""
-    why, step = "a control task", 3e-3
+    why, step = "a control task", 1e-3
     rollout = (given.n_steps if "n_steps" in given.model_fields_set else 64) * seen.n_envs
-    gamma = discount(seen)["gamma"] if seen.gamma is not None else Choice(0.99, f"{why}: some hundred steps count")
+    gamma = discount(seen)["gamma"] if seen.gamma is not None else Choice(0.995, f"{why}: some hundred steps count")
     return {
         "gamma": gamma,
         "learning_rate": Choice(step, why),
@@ -173,12 +173,16 @@ def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
         "learning_rate_schedule": Choice("linear", f"{why}: what it can at the end it should not lose again"),
         "ent_coef": Choice(0.0, f"{why}: its few actions are tried often enough"),
         "gae_lambda": Choice(0.95, why),
+        "vf_coef": Choice(3.0, f"{why}: what a slow drift costs, values alone know"),
         "n_steps": Choice(64, f"{why}: what the policy did is soon learned from"),
         "n_epochs": Choice(8, f"{why}: steps are dear, and updates stay small"),
         "batch_size": Choice(
             max(1, min(512, rollout // 4)), f"a quarter of the rollout's {rollout} transitions, at most 512"
         ),
-        "policy": Choice(TransformerSettings(n_layers=1), f"{why}: an observation is a few tokens"),
+        "policy": Choice(
+            TransformerSettings(n_layers=1, residual_scale=0.3),
+            f"{why}: an observation is a few tokens, and each says as much as the newest",
+        ),
         "reward_scale": Choice(
             round(max(1 - gamma.value, 0.001), 6), f"{why}: what steps of 1 are worth in all becomes 1"
         ),

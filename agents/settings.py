@@ -129,6 +129,9 @@ class TransformerSettings(Settings):
     d_model: int = Field(64, ge=1, le=16_384, description="the width of the transformer's hidden vectors")
     n_layers: int = Field(2, ge=1, le=1024, description="the number of the transformer's blocks")
     n_heads: int = Field(4, ge=1, le=1024, description="the attention heads; they divide d_model")
+    residual_scale: Positive = Field(
+        0.1, description="what of a block's output is added: little, so that what is solved stays so; 1 is usual"
+    )
     use_cache: bool = Field(True, description="whether each token is read once; false reads every prefix anew")
 
     @model_validator(mode="after")

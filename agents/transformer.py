@@ -22,6 +22,7 @@ class CausalTransformer(nn.Module):
         d_model: width of a hidden vector.
         n_layers: blocks.
         n_heads: attention heads; divides `d_model`.
+        residual_scale: what of a block's output is added to what it read, see `Block`.
 
     Raises:
         ValueError: a size below 1, or `n_heads` does not divide `d_model`.
@@ -35,6 +36,7 @@ class CausalTransformer(nn.Module):
         n_layers: int = 2,
         n_heads: int = 4,
         anchored: bool = False,
+        residual_scale: float = 0.1,
     ) -> None:
         super().__init__()
         if min(d_model, n_layers, n_heads) < 1:
@@ -46,7 +48,7 @@ class CausalTransformer(nn.Module):
         self.position = nn.Embedding(max_length + 1, d_model)
         self.column = nn.Embedding(max_length, d_model) if anchored else None
         self.begin = nn.Parameter(torch.zeros(d_model))
-        self.blocks = nn.ModuleList([Block(d_model, n_heads) for _ in range(n_layers)])
+        self.blocks = nn.ModuleList([Block(d_model, n_heads, residual_scale) for _ in range(n_layers)])
         self.norm = nn.LayerNorm(d_model)
         for weight in (self.begin, *[m.weight for m in self.modules() if isinstance(m, nn.Embedding)]):
             nn.init.normal_(weight)
@@ -122,17 +124,18 @@ def align(tokens: Tensor, pad: int, touching: bool = False) -> tuple[Tensor, Ten
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward network, each normalised before and a tenth of it added (Xiong et al., 2020).
+    """Attention, then a feed-forward network, each normalised before and a part of it added (Xiong et al., 2020).
 
-    A tenth, since reinforcement learning never stops stirring: PPO normalises advantages that are mere noise once a
+    By default a tenth, since reinforcement learning never stops stirring: PPO normalises advantages that are mere noise once a
     task is solved, and Adam makes full steps of them. What a block adds then moves by its whole size within an update,
     prefixes become indistinguishable, and a policy that was right is lost. It may still grow as large as it needs to.
+    Where what stands before the newest token says as much as that one does, as the numbers of a state do, a tenth
+    learns of it ten times as slowly, and more is better.
     """
 
-    share = 0.1
-
-    def __init__(self, d_model: int, n_heads: int) -> None:
+    def __init__(self, d_model: int, n_heads: int, residual_scale: float) -> None:
         super().__init__()
+        self.residual_scale = residual_scale
         self.attention = CausalSelfAttention(d_model, n_heads)
         self.norm_attention = nn.LayerNorm(d_model)
         self.norm_feed_forward = nn.LayerNorm(d_model)
@@ -140,8 +143,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, fused: bool = False) -> Tensor:
         """Return `(B, L, d_model)`."""
-        x = torch.add(x, self.attention(self.norm_attention(x), fused), alpha=self.share)
-        return torch.add(x, self.feed_forward(self.norm_feed_forward(x)), alpha=self.share)
+        x = torch.add(x, self.attention(self.norm_attention(x), fused), alpha=self.residual_scale)
+        return torch.add(x, self.feed_forward(self.norm_feed_forward(x)), alpha=self.residual_scale)
 
 
 class CausalSelfAttention(nn.Module):

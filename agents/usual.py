@@ -32,7 +32,7 @@ class Usual:
     own: Mapping[str, Any] = field(default_factory=dict)
 
 
-CONTROL = Usual(fields={"steps": 150_000, "n_envs": 16})
+CONTROL = Usual(fields={"steps": 200_000, "n_envs": 16})
 """On a control task: episodes are long, and states are many."""
 
 USUAL: Mapping[str, Usual] = {

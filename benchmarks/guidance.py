@@ -74,10 +74,11 @@ class Setting:
 CART, CAR, LAKE = (f"TextGym/{name}-v0" for name in ("CartPole", "MountainCar", "FrozenLake"))
 TASKS = {
     "CartPole": Setting(CART, 30_000, 475, 100, ALL),
+    "CartPole, five times as long": Setting(CART, 150_000, 475, 100, ("none", "adversarial")),
     "CartPole, paid at the end": Setting(CART, 30_000, 100, 100, gamma=0.999, at_end=True),
     "MountainCar": Setting(CAR, 40_000, -150, 100, ent_coef=0.01, sizes=(1.2, 0.07)),
     "FrozenLake 8x8": Setting(LAKE, 50_000, 0.5, 1, scale=1.0, ent_coef=0.01, kwargs={"map_name": "8x8"}),
-    "CartPole, tokens": Setting(CART, 150_000, 475, 100, ("none", "expert"), tokens=True, seeds=5),
+    "CartPole, tokens": Setting(CART, 200_000, 475, 100, ("none", "expert"), tokens=True, seeds=3),
 }
 
 

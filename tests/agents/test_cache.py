@@ -54,9 +54,9 @@ def wander(rows: Any, lengths: Any, rng: Rng) -> None:
             lengths[row] += grown
 
 
-def extractor(use_cache: bool = True) -> TransformerExtractor:
+def extractor(use_cache: bool = True, **kwargs: Any) -> TransformerExtractor:
     torch.manual_seed(0)
-    return TransformerExtractor(TokenBox(PAD, PROMPT, HORIZON), 32, 2, 4, use_cache=use_cache).eval()
+    return TransformerExtractor(TokenBox(PAD, PROMPT, HORIZON), 32, 2, 4, use_cache=use_cache, **kwargs).eval()
 
 
 def largest_difference(read: TransformerExtractor, rows: Any) -> float:
@@ -96,6 +96,14 @@ def test_thousands_of_ragged_steps_agree_with_plain_reading(n: int) -> None:
                 for parameter in read.parameters():
                     parameter.add_(0.01)
             assert largest_difference(read, rows) < 1e-6
+
+
+def test_the_whole_of_a_block_can_be_added() -> None:
+    read, rng = extractor(residual_scale=1.0), np.random.default_rng(0)
+    rows, lengths = np.stack([fresh(rng) for _ in range(4)]), np.zeros(4, np.int64)
+    for step in range(100):
+        wander(rows, lengths, rng)
+        assert largest_difference(read, rows) < 1e-5, step
 
 
 def test_rows_that_grow_by_one_cost_one_token(monkeypatch: pytest.MonkeyPatch) -> None:

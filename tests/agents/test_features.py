@@ -61,6 +61,12 @@ def test_sizes_that_make_no_network_are_refused(sizes: dict[str, Any]) -> None:
         TransformerExtractor(TOKENS, **sizes)
 
 
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), "1", True])
+def test_a_residual_scale_that_is_none_is_refused(scale: Any) -> None:
+    with pytest.raises(InvalidSetting, match=r"residual_scale=.* is no number above 0\. Leave it out for 0\.1"):
+        TransformerExtractor(TOKENS, residual_scale=scale)
+
+
 @pytest.mark.parametrize("id", env_ids())
 def test_every_environment_can_be_read(id: str) -> None:
     env = gymnasium.make(id).unwrapped

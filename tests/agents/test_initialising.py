@@ -146,6 +146,11 @@ def test_other_rewards_are_no_other_policy(start: Path) -> None:
         ),
         ({}, {"policy.n_layers": 2}, r"policy\.n_layers=1, and this agent policy\.n_layers=2"),
         ({}, {"policy": {"n_heads": 4}}, r"policy\.n_heads=2, and this agent policy\.n_heads=4"),
+        (
+            {},
+            {"policy.residual_scale": 1.0},
+            r"policy\.residual_scale=0\.1, and this agent policy\.residual_scale=1\.0",
+        ),
     ],
 )
 def test_another_vocabulary_width_or_size_is_refused(

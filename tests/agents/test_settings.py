@@ -40,6 +40,7 @@ CASES = [(kind, name, field) for kind, settings in ALL.items() for name, field i
 LARGEST = {"d_model": 16_384, "n_layers": 1024, "n_heads": 1024, "n_envs": 65_536}
 POSITIVE = (
     "alpha",
+    "residual_scale",
     "value_alpha",
     "learning_rate",
     "max_grad_norm",

@@ -24,9 +24,9 @@ def table(left: int = 0, width: int = 6) -> torch.Tensor:
     return torch.tensor([[PAD] * left + row + [PAD] * (width - len(row)) for row in ROWS])
 
 
-def transformer(max_length: int = 12, n_layers: int = 2, n_heads: int = 2, anchored: bool = False) -> CausalTransformer:
+def transformer(max_length: int = 12, n_layers: int = 2, n_heads: int = 2, **kwargs: Any) -> CausalTransformer:
     torch.manual_seed(0)
-    return CausalTransformer(PAD, max_length, 8, n_layers, n_heads, anchored).double()
+    return CausalTransformer(PAD, max_length, 8, n_layers, n_heads, **kwargs).double()
 
 
 def array(tensor: torch.Tensor) -> Array:
@@ -61,7 +61,7 @@ def attend(layer: CausalSelfAttention, x: Array, n_heads: int) -> Array:
     return linear(layer.output, mixed)
 
 
-def by_hand(model: CausalTransformer, row: list[int], n_heads: int, left: int = 0) -> Array:
+def by_hand(model: CausalTransformer, row: list[int], n_heads: int, left: int = 0, added: float = 0.1) -> Array:
     """The hidden vectors of a row whose first token stands in column `left`, `(len(row) + 1, d_model)`."""
     token, position = array(model.token.weight), array(model.position.weight)
     x = np.array([array(model.begin) + position[0], *[token[t] + position[i + 1] for i, t in enumerate(row)]])
@@ -69,10 +69,10 @@ def by_hand(model: CausalTransformer, row: list[int], n_heads: int, left: int = 
         x[1:] += array(model.column.weight)[left : left + len(row)]
     for block in model.blocks:
         parts: Any = block
-        x = x + 0.1 * attend(parts.attention, normal(parts.norm_attention, x), n_heads)
+        x = x + added * attend(parts.attention, normal(parts.norm_attention, x), n_heads)
         inner = linear(parts.feed_forward[0], normal(parts.norm_feed_forward, x))
         inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))  # GELU
-        x = x + 0.1 * linear(parts.feed_forward[2], inner)
+        x = x + added * linear(parts.feed_forward[2], inner)
     return normal(model.norm, x)
 
 
@@ -95,6 +95,12 @@ def test_the_whole_network_agrees_with_numpy_at_every_prefix(
     got = array(model(table(left), fused))
     for hidden, row in zip(got, ROWS):
         np.testing.assert_allclose(hidden[: len(row) + 1], by_hand(model, row, n_heads, left), atol=1e-12)
+
+
+@pytest.mark.parametrize("added", [0.3, 1.0])
+def test_what_is_added_of_a_block_can_be_chosen(added: float) -> None:
+    model = transformer(residual_scale=added)
+    np.testing.assert_allclose(array(model(table()))[-1], by_hand(model, ROWS[-1], 2, added=added), atol=1e-12)
 
 
 def test_rows_of_several_offsets_stand_side_by_side() -> None:
