@@ -154,7 +154,7 @@ def _sizes(run: Run) -> dict[str, Any]:
 
 
 def _check_sizes(agent: Any, run: Run) -> None:
-    """Refuse a transformer of another size; heads or a residual_scale of other numbers would fit, and mean something else."""
+    """Refuse a transformer of another size; other heads or another residual_scale would fit, and mean another thing."""
     modules = agent.policy.modules() if hasattr(getattr(agent, "policy", None), "modules") else ()
     transformer = next((module for module in modules if isinstance(module, CausalTransformer)), None)
     if transformer is None:

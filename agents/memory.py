@@ -21,10 +21,12 @@ WIDTHS, INNER = 9, 5  # what a block keeps of a token for its gradients: numbers
 HALVED = 0.65  # of that, where it computes in bfloat16
 ADAPTED = 0.8  # of that, where its own weights do not learn
 LOGIT_COPIES = 5  # that a loss takes
-LEARNED = 4  # numbers for each parameter that learns: its gradient, that gathered for a step, Adam's two moments
+LEARNED = 3  # numbers for each parameter that learns: its gradient, Adam's two moments
 
 HINTS = {
-    "gradients": "adapters (policy.lora.r=8) or fewer blocks that learn (policy.train_layers=2)",
+    **dict.fromkeys(
+        ("gradients", "gathered"), "adapters (policy.lora.r=8) or fewer blocks that learn (policy.train_layers=2)"
+    ),
     "reference": "reference='uniform', or adapters (policy.lora.r=8)",
     "activations": "policy.gradient_checkpointing=true, a smaller micro_batch_size or batch_size",
     "logits": "a smaller batch_size, or kl='k1'",
@@ -38,6 +40,7 @@ class Need:
     """Bytes that learning takes beyond the model itself."""
 
     gradients: int  # and Adam's moments
+    gathered: int  # gradients side by side, for a step: when activations and logits are gone
     reference: int  # parameters of it that are not the policy's own
     activations: int  # that an update keeps of what it reads at once, for its gradients
     logits: int
@@ -46,8 +49,9 @@ class Need:
 
     @property
     def total(self) -> int:
-        """All of them."""
-        return sum(asdict(self).values())
+        """All that is there at once."""
+        held: int = sum(asdict(self).values())
+        return held - min(self.gathered, self.activations + self.logits)
 
 
 def estimate(agent: Any) -> Need:
@@ -57,7 +61,9 @@ def estimate(agent: Any) -> Need:
     L); rows of W tokens, of which H are written; N transitions that are read at once; n rows; A actions; T parameters
     that learn; and M = ceil(N / H) (W + 1), the tokens of those transitions' rows, if episodes are full:
 
-        gradients     4 * 4 T                           gradient, gathered gradient, Adam's two moments
+        gradients     3 * 4 T                           gradient, Adam's two moments
+        gathered      4 T                               gradients side by side, for a step; what is learned from, below,
+                                                        is gone then: the larger one counts
         reference     4 T with the start as a reference (what is frozen is shared); 0 without
         activations   4 M ((k + 1) b + 2 d)             with b = 9 d + 5 f, what a block keeps of a token (measured:
                                                         8 d + 5 f for GPT-2, 9 d + 4 f for Llama), 0.65 of it in
@@ -93,6 +99,7 @@ def estimate(agent: Any) -> Need:
     masked = getattr(policy, "cuts", False) or masks_of(agent.env) is not None
     return Need(
         gradients=BYTES * LEARNED * learned,
+        gathered=BYTES * learned,
         reference=BYTES * learned if control is not None and control.name == "start" else 0,
         activations=int(BYTES * readers * tokens * (kept + 2 * d)),
         logits=BYTES * LOGIT_COPIES * (at_once * size if exact else min(at_once * size, LOGITS)),

@@ -126,11 +126,11 @@ def align(tokens: Tensor, pad: int, touching: bool = False) -> tuple[Tensor, Ten
 class Block(nn.Module):
     """Attention, then a feed-forward network, each normalised before and a part of it added (Xiong et al., 2020).
 
-    By default a tenth, since reinforcement learning never stops stirring: PPO normalises advantages that are mere noise once a
-    task is solved, and Adam makes full steps of them. What a block adds then moves by its whole size within an update,
-    prefixes become indistinguishable, and a policy that was right is lost. It may still grow as large as it needs to.
-    Where what stands before the newest token says as much as that one does, as the numbers of a state do, a tenth
-    learns of it ten times as slowly, and more is better.
+    By default a tenth, since reinforcement learning never stops stirring: PPO normalises advantages that are mere noise
+    once a task is solved, and Adam makes full steps of them. What a block adds then moves by its whole size within an
+    update, prefixes become indistinguishable, and a policy that was right is lost. It may still grow as large as it
+    needs to. Where what stands before the newest token says as much as that one does, as the numbers of a state do, a
+    tenth learns of it ten times as slowly, and more is better.
     """
 
     def __init__(self, d_model: int, n_heads: int, residual_scale: float) -> None:

@@ -58,7 +58,9 @@ def test_by_hand() -> None:
     agent = made(WIDE, policy={"top_k": 4}, kl_coefficient=0.1, micro_batch_size=100)
     learned = sum(p.numel() for p in agent.policy.parameters())
     need, block, tokens = estimate(agent), 9 * 64 + 5 * 256, 5 * 25  # 100 transitions of 24: 5 rows, with a begin token
-    assert need.gradients == 16 * learned
+    assert (need.gradients, need.gathered) == (12 * learned, 4 * learned)
+    there = need.gradients + need.reference + need.cache + need.masks
+    assert need.total == there + max(need.gathered, need.activations + need.logits)
     assert need.reference == 4 * learned
     assert need.activations == 4 * tokens * (5 * block + 128)
     assert need.logits == 20 * 100 * 8
