@@ -12,6 +12,7 @@ from textgym.arrays import FloatArray
 from textgym.episodes import Episodes
 from textgym.errors import InvalidModel
 from textgym.rewards.learned import ModelReward
+from textgym.rewards.loading import Pretrained
 from textgym.vocabulary import Vocabulary
 
 
@@ -30,8 +31,8 @@ class Fluency(ModelReward):
 
     kind: ClassVar[str] = "language model"
 
-    def _check_model(self) -> None:
-        if not hasattr(self._loaded.model.config, "vocab_size"):
+    def _check_model(self, loaded: Pretrained) -> None:
+        if not hasattr(loaded.model.config, "vocab_size"):
             raise InvalidModel(f"{self.model} is no language model of text: its config has no vocab_size.")
 
     def _scores(self, finished: Episodes) -> FloatArray:

@@ -69,15 +69,14 @@ class ModelReward(Scored):
     def _loaded(self) -> Pretrained:
         options: dict[str, Any] = {"revision": self.revision, "sha256": self.sha256}
         loaded = load_pretrained(self.model, self.kind, device=self.device, dtype=self.dtype, **options)
-        self.__dict__["_loaded"] = loaded
-        self._check_model()
+        self._check_model(loaded)
         return loaded
 
     def _all_scores(self, part: Episodes) -> FloatArray:
         _ = self._loaded  # where it cannot be loaded, that is the fault, not a score that is missing
         return super()._all_scores(part)
 
-    def _check_model(self) -> None:
+    def _check_model(self, loaded: Pretrained) -> None:
         """Raise `InvalidModel` where the model is another kind than wanted."""
 
     @property
@@ -197,13 +196,13 @@ class LearnedReward(ClassifierReward):
             raise InvalidSetting(f"deviation={self.deviation!r} is no deviation. Give a number above 0.")
         super().__post_init__()
 
-    def _check_model(self) -> None:
-        if (labels := self._loaded.model.config.num_labels) != 1:
+    def _check_model(self, loaded: Pretrained) -> None:
+        if (labels := loaded.model.config.num_labels) != 1:
             raise InvalidModel(
                 f"{self.model} has {labels} outputs, and a reward is one number. Train it with num_labels=1; for the "
                 "probability of a label as a safety term, use Toxicity(model, label=...)."
             )
-        normalisation_of(self.model, self._loaded.model.config)
+        normalisation_of(self.model, loaded.model.config)
 
     def _scores(self, finished: Episodes) -> Array:
         shift, scale = normalisation_of(self.model, self._loaded.model.config)

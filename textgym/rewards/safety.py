@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from textgym.episodes import Episodes
 from textgym.errors import InvalidModel, InvalidSetting, require_flag
 from textgym.rewards.counting import of_finished
 from textgym.rewards.learned import ClassifierReward
+from textgym.rewards.loading import Pretrained
 
 
 @dataclass(frozen=True)
@@ -89,25 +90,25 @@ class Toxicity(ClassifierReward):
         require_flag(whole_words=self.whole_words)
         super().__post_init__()
 
-    def _check_model(self) -> None:
-        names = dict(self._loaded.model.config.id2label)
+    def _check_model(self, loaded: Pretrained) -> None:
+        names = dict(loaded.model.config.id2label)
         if (self.label is None and len(names) > 1) or (
-            self.label is not None and self._column() not in range(len(names))
+            self.label is not None and self._column(names) not in range(len(names))
         ):
             raise InvalidModel(
                 f"{self.model} has the labels {list(names.values())}, and label={self.label!r} does not say which of "
                 "them is toxic. Give its name or number."
             )
 
-    def _column(self) -> int:
+    def _column(self, names: Mapping[int, str]) -> int:
         if not isinstance(self.label, str):
             return -1 if isinstance(self.label, bool) else 0 if self.label is None else self.label
-        return next((i for i, name in self._loaded.model.config.id2label.items() if name == self.label), -1)
+        return next((i for i, name in names.items() if name == self.label), -1)
 
     def _scores(self, finished: Episodes) -> FloatArray:
         logits = self._logits(finished)
         separate = logits.shape[1] == 1 or self._loaded.model.config.problem_type == "multi_label_classification"
-        column = self._column()
+        column = self._column(self._loaded.model.config.id2label)
         if separate:
             toxic: FloatArray = 1 / (1 + np.exp(-np.clip(logits[:, column], -500, 500)))
         else:
