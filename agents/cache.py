@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -52,11 +53,12 @@ class _CachedBlock:
     """One block over new tokens, with the keys and values of all before them."""
 
     def __init__(self, block: Block, rows: int, slots: int) -> None:
-        self.up, self.activation, self.down = block.feed_forward
-        self.attention = block.attention
+        up, self.activation, down = block.feed_forward
+        attention = block.attention
+        self.project, self.output, self.up, self.down = map(_product, (attention.project, attention.output, up, down))
         self.norms = block.norm_attention, block.norm_feed_forward
         self.residual_scale = block.residual_scale
-        width, heads = self.attention.output.in_features, self.attention.n_heads
+        width, heads = attention.output.in_features, attention.n_heads
         self.split = 3, heads, width // heads
         self.scale = 1 / math.sqrt(width // heads)
         self.memory = self.norms[0].weight.new_zeros(2, rows, heads, slots, width // heads)
@@ -95,28 +97,23 @@ class _CachedBlock:
 
     def _project(self, x: Tensor) -> Tensor:
         """Return `(..., 3 d)` queries, keys and values, side by side."""
-        return linear(normal(x, self.norms[0]), self.attention.project)
+        return self.project(normal(x, self.norms[0]))
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Return `(..., d)`: what was attended to, `(..., d)`, and the feed-forward network, added."""
-        x = torch.add(x, linear(mixed, self.attention.output), alpha=self.residual_scale)
-        x_normal = normal(x, self.norms[1])
-        if type(self.up) is nn.Linear and x.ndim == 2:
-            # by columns, for which torch takes its own kernel: oneDNN's costs more to call than to run on one token
-            inner = self.activation(torch.addmm(self.up.bias[:, None], self.up.weight, x_normal.t()).t())
-        else:
-            inner = self.activation(linear(x_normal, self.up))
-        return torch.add(x, linear(inner, self.down), alpha=self.residual_scale)
+        x = torch.add(x, self.output(mixed), alpha=self.residual_scale)
+        inner = self.activation(self.up(normal(x, self.norms[1])))
+        return torch.add(x, self.down(inner), alpha=self.residual_scale)
 
 
-def linear(x: Tensor, layer: nn.Module) -> Tensor:
-    """Return what a layer does; a plain one without what a module's call costs: for one token a row, that shows."""
-    if type(layer) is nn.Linear:
-        return nn.functional.linear(x, layer.weight, layer.bias)
-    out: Tensor = layer(x)  # in int8
-    return out
+def _product(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return what a layer does, with its weights laid out for many calls with few rows: there, that shows."""
+    if type(layer) is not nn.Linear:
+        return layer  # in int8
+    weight, bias = layer.weight.detach().t().contiguous(), layer.bias.detach()
+    return lambda x: torch.addmm(bias, x, weight) if x.ndim == 2 else nn.functional.linear(x, weight.t(), bias)
 
 
 def normal(x: Tensor, layer: nn.LayerNorm) -> Tensor:
-    """Return the same of a normalisation."""
+    """Return what a normalisation does, without what a module's call costs."""
     return torch.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
