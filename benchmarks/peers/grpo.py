@@ -4,6 +4,7 @@
     .venv-peers/bin/python benchmarks/peers/grpo.py                # some two minutes
     .venv-peers/bin/python benchmarks/peers/grpo.py --device cuda
     .venv-peers/bin/python benchmarks/peers/grpo.py --agent gpt2 --layers 4 --letters 5000 --updates 5
+    .venv-peers/bin/python benchmarks/peers/grpo.py --agent gpt2 --layers 12 --width 768 --letters 5000 --updates 1
 
 The work: 64 texts of 32 tokens are written by a transformer of 2 layers, 128 wide, 4 heads, 64 tokens, and learned from
 in one epoch, as one batch, in float32; that is one update, and a training has some. TextGym's side is its GRPO, one
@@ -53,7 +54,7 @@ from stable_baselines3 import PPO
 
 from agents import CachedTransformerPolicy, EpisodeRolloutBuffer, make, make_vec_env
 
-ROWS, LENGTH, WIDTH, HEADS = 64, 32, 128, 4
+ROWS, LENGTH = 64, 32
 LEARNING_RATE, CLIP = 1e-3, 0.5
 SIDES = ("TRL", "TextGym")
 
@@ -75,8 +76,14 @@ class Work:
     """What both sides do."""
 
     layers: int
+    width: int
     letters: int
     tuned: bool  # TRL is set for speed
+
+    @property
+    def heads(self) -> int:
+        """Return the attention heads: 32 wide each, 64 in large networks."""
+        return max(1, self.width // (32 if self.width < 512 else 64))
 
     @property
     def alphabet(self) -> str:
@@ -99,9 +106,9 @@ class Work:
         return {
             "vocab_size": self.letters,
             "n_positions": LENGTH + 1,
-            "n_embd": WIDTH,
+            "n_embd": self.width,
             "n_layer": self.layers,
-            "n_head": HEADS,
+            "n_head": self.heads,
             "activation_function": "gelu" if self.tuned else "gelu_new",
         }
 
@@ -184,7 +191,7 @@ def textgym_training(work: Work, agent: str, updates: int, device: str) -> Calla
         "seed": 0,
         "device": device,
     }
-    own = {"d_model": WIDTH, "n_layers": work.layers, "n_heads": HEADS}
+    own = {"d_model": work.width, "n_layers": work.layers, "n_heads": work.heads}
     model: Any
     if agent != "ppo":
         policy = own if agent == "grpo" else {"model": {"model_type": "gpt2", **work.gpt2}}
@@ -237,10 +244,11 @@ def main() -> None:
     parser.add_argument("--as-it-comes", action="store_true", help="leave TRL's own settings where they are")
     parser.add_argument("--agent", choices=["grpo", "ppo", "gpt2"], default="grpo", help="TextGym's side")
     parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--letters", type=int, default=64, help="of the vocabulary")
     arguments = parser.parse_args()
     peer("trl")
-    work = Work(arguments.layers, arguments.letters, tuned=not arguments.as_it_comes)
+    work = Work(arguments.layers, arguments.width, arguments.letters, tuned=not arguments.as_it_comes)
     print(machine("trl", "transformers", "stable-baselines3", "torch"))
     print("| threads | clock | TRL, tokens/s | TextGym, tokens/s | ratio |\n" + "| --- " * 5 + "|")
     with tempfile.TemporaryDirectory() as folder:
