@@ -163,13 +163,13 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
 
 def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what works on control tasks: short observations that tell the whole state, and long episodes."""
-    why, step = "a control task", 1e-3
+    why, of_words = "a control task", 3e-3  # the second for language models, which are tuned in few steps
     rollout = (given.n_steps if "n_steps" in given.model_fields_set else 64) * seen.n_envs
     gamma = discount(seen)["gamma"] if seen.gamma is not None else Choice(0.995, f"{why}: some hundred steps count")
     return {
         "gamma": gamma,
-        "learning_rate": Choice(step, why),
-        **step_size(given.model_copy(update={"learning_rate": step})),
+        "learning_rate": Choice(1e-3, why),
+        **step_size(given.model_copy(update={"learning_rate": of_words})),
         "learning_rate_schedule": Choice("linear", f"{why}: what it can at the end it should not lose again"),
         "ent_coef": Choice(0.0, f"{why}: its few actions are tried often enough"),
         "gae_lambda": Choice(0.95, why),
