@@ -14,6 +14,7 @@ from textgym.frontier import levels
 from textgym.policies import Policy, within
 from textgym.task import Task
 
+ROUNDING = 1e-12  # of sums of probabilities: with a tolerance of all of them, all are within it
 SOLVED = 4_000_000  # (state, action) pairs: what bounds may cost, half a second
 
 
@@ -90,7 +91,8 @@ def _kept(mass: FloatArray, tolerance: float, room: int) -> IntArray:
     if tolerance <= 0 and len(mass) <= room:
         return np.arange(len(mass))
     order = np.argsort(mass, kind="stable")
-    dropped = int(np.searchsorted(np.cumsum(mass[order]), tolerance, side="right"))
+    most = tolerance + ROUNDING if tolerance > 0 else tolerance
+    dropped = int(np.searchsorted(np.cumsum(mass[order]), most, side="right"))
     return np.sort(order[max(dropped, len(mass) - room) :])
 
 

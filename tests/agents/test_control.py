@@ -154,7 +154,7 @@ def test_potential_based_shaping_and_the_agent_share_one_discount() -> None:
     env = agents.make_vec_env(CART, 2, guidance="expert", shaping="potential", gamma=0.9)
     assert probe(env).gamma == 0.9
     assert agents.make("ppo", env).gamma == 0.9
-    assert agents.make("ppo", agents.make_vec_env(CART, 2)).gamma == 0.99
+    assert agents.make("ppo", agents.make_vec_env(CART, 2)).gamma == 0.995
     with pytest.raises(InvalidSetting, match=r"gamma=0\.5 is the agent's.*shaping has gamma=0\.9"):
         agents.make("ppo", env, gamma=0.5)
 

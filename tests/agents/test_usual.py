@@ -26,7 +26,7 @@ def test_a_run_begins_with_the_embedded_writer_and_stays_near_it() -> None:
     config = plan({"env": ID}, {})
     assert (config.agent, config.n_envs, config.init and config.init.folder) == ("rloo", 64, "textgym:reviewer")
     assert config.settings["kl_target"] == 6.0
-    assert config.settings["policy"] == {"d_model": 96, "n_layers": 2, "n_heads": 4}
+    assert config.settings["policy"] == {"d_model": 96, "n_layers": 2, "n_heads": 4, "residual_scale": 0.1}
     assert plan(config.model_dump(), {}) == config  # as `--config` of its run reads it
 
 
@@ -42,6 +42,9 @@ def test_what_is_said_stands_over_what_is_usual() -> None:
     assert (bare.agent, bare.init, bare.settings) == ("ppo", None, {})
     assert plan({"env": "TextGen-v0"}, {}).settings == {}
     assert plan({"env": "TextGym/CartPole-v0", "steps": 5}, {}).n_envs == 16
+    lake = {"env": "TextGym/FrozenLake-v0"}
+    assert (plan(lake, {}).steps, plan(lake, {}).settings) == (200_000, {"ent_coef": 0.01})
+    assert plan(lake, {"ent_coef": 0.0}).settings == {"ent_coef": 0.0}
 
 
 def test_the_embedded_writer_is_a_run_like_any_other() -> None:
