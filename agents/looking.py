@@ -77,15 +77,7 @@ def inspect_completions(
     if completion is not None and (n > 1 or sample):
         raise InvalidSetting("a completion that is given is one, and not sampled. Leave n and sample out.")
     looked, about = _agent(run_or_agent, agent, device)
-    task = task_of(looked)
-    if task is None:
-        kind, env = type(looked).__name__, env_of(looked)
-        raise InvalidSetting(
-            f"{kind} acts in a control task: it writes no text that could be looked into. `textgym eval` says what it "
-            "earns, and shows what it does."
-            if env is not None and is_control(env)
-            else f"{kind} keeps no environment of TextGym's, so nobody knows what it writes."
-        )
+    task = _written(looked)
     to, why = _reference(looked, task, reference)
     rng = np.random.default_rng(seed)
     prompts = [(drawn, True) for drawn in task.draw([rng] * n)] if prompt is None else [asked(task, prompt)] * n
@@ -116,6 +108,20 @@ def _agent(given: Any, name: str | None, device: str) -> tuple[Any, dict[str, An
     made = getattr(given, "made", None)
     kind = type(given).__name__ if made is None else made.agent
     return given, {"env": None, "agent": kind, "steps": getattr(given, "num_timesteps", None)}
+
+
+def _written(agent: Any) -> Task:
+    """Return the task that an agent writes; raises `InvalidSetting` where there is none."""
+    task = task_of(agent)
+    if task is not None:
+        return task
+    kind, env = type(agent).__name__, env_of(agent)
+    raise InvalidSetting(
+        f"{kind} acts in a control task: it writes no text that could be looked into. `textgym eval` says what it "
+        "earns, and shows what it does."
+        if env is not None and is_control(env)
+        else f"{kind} keeps no environment of TextGym's, so nobody knows what it writes."
+    )
 
 
 def _discount(agent: Any) -> float | None:

@@ -163,13 +163,18 @@ def choose(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
 
 def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
     """Return what works on control tasks: short observations that tell the whole state, and long episodes."""
-    why, of_words = "a control task", 3e-3  # the second for language models, which are tuned in few steps
+    why = "a control task"
+    tuned = given.model_copy(update={"learning_rate": 3e-3})  # language models are, in fewer steps than ours learns
     rollout = (given.n_steps if "n_steps" in given.model_fields_set else 64) * seen.n_envs
     gamma = discount(seen)["gamma"] if seen.gamma is not None else Choice(0.995, f"{why}: some hundred steps count")
+    sizes = {
+        "policy.n_layers": Choice(1, f"{why}: an observation is a few tokens"),
+        "policy.residual_scale": Choice(0.3, f"{why}: each token says as much as the newest"),
+    }
     return {
         "gamma": gamma,
         "learning_rate": Choice(1e-3, why),
-        **step_size(given.model_copy(update={"learning_rate": of_words})),
+        **step_size(tuned),
         "learning_rate_schedule": Choice("linear", f"{why}: what it can at the end it should not lose again"),
         "ent_coef": Choice(0.0, f"{why}: its few actions are tried often enough"),
         "gae_lambda": Choice(0.95, why),
@@ -179,10 +184,7 @@ def controls(seen: Probe, given: PPOSettings) -> Mapping[str, Choice]:
         "batch_size": Choice(
             max(1, min(512, rollout // 4)), f"a quarter of the rollout's {rollout} transitions, at most 512"
         ),
-        "policy": Choice(
-            TransformerSettings(n_layers=1, residual_scale=0.3),
-            f"{why}: an observation is a few tokens, and each says as much as the newest",
-        ),
+        **(sizes if isinstance(given.policy, TransformerSettings) else {}),
         "reward_scale": Choice(
             round(max(1 - gamma.value, 0.001), 6), f"{why}: what steps of 1 are worth in all becomes 1"
         ),

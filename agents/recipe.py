@@ -25,7 +25,8 @@ class Recipe(Generic[S]):
     Args:
         name: in AGENTS.
         settings: what the agent can be told.
-        choose: from a probe and what the user gave, values for what was left open, each with its reason.
+        choose: from a probe and what the user gave, values for what was left open, by names with dots, each with its
+            reason.
         build: makes the agent, of an environment, resolved settings and `RUNTIME` arguments.
     """
 
@@ -72,7 +73,9 @@ class Recipe(Generic[S]):
         # what was given in full, as a run's configuration is, needs no probe
         everything = names >= {name for name, _, _ in given.flat()}
         chosen = {} if everything or self.choose is None else self.choose(probe(env), given)
-        left = {name: choice for name, choice in chosen.items() if name not in given.model_fields_set}
-        settings = given.model_copy(update={name: choice.value for name, choice in left.items()})
+        left = {name: choice for name, choice in chosen.items() if name not in names}
+        settings = given
+        for name, choice in left.items():
+            settings = settings.replaced(name, choice.value)
         reasons = {name: "given" if name in names else "default" for name, _, _ in settings.flat()}
         return settings, {**reasons, **{name: choice.reason for name, choice in left.items()}}

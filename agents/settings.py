@@ -107,6 +107,11 @@ class Settings(BaseModel):
             else:
                 yield prefix + name, value, field.description or ""
 
+    def replaced(self, name: str, value: Any) -> Self:
+        """Return a copy with another value of one setting, by its name with dots."""
+        first, _, rest = name.partition(".")
+        return self.model_copy(update={first: getattr(self, first).replaced(rest, value) if rest else value})
+
     def given(self, prefix: str = "") -> Iterator[str]:
         """Yield the names with dots of the settings that were given, not left to their defaults."""
         for name in self.model_fields_set:

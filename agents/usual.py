@@ -42,15 +42,14 @@ USUAL: Mapping[str, Usual] = {
         init="textgym:reviewer",
         shared={"kl_coefficient": 0.07, "kl_target": 6.0, "kl_gain": 0.3, "reward_scale": 1.0},
         own={"learning_rate": 1e-3, "learning_rate_schedule": "linear", "ent_coef": 0.0},
-    ),
-    "TextGym/FrozenLake-v0": Usual(fields=CONTROL.fields, own={"ent_coef": 0.01}),  # it pays at the goal alone
+    )
 }
 """By id."""
 
 
 def usual(id: str | None, given: Mapping[str, Any]) -> tuple[Usual, dict[str, Any]]:
     """Return what a run on an environment usually has, and the fields of its configuration with that filled in."""
-    found = USUAL.get(id or "", CONTROL if id in control_ids() else Usual())
+    found = CONTROL if id in control_ids() else USUAL.get(id or "", Usual())
     return found, {"agent": found.agent, **found.fields, **given}
 
 

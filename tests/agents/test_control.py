@@ -159,6 +159,20 @@ def test_potential_based_shaping_and_the_agent_share_one_discount() -> None:
         agents.make("ppo", env, gamma=0.5)
 
 
+def test_a_size_that_is_given_leaves_what_is_chosen_for_the_others() -> None:
+    env = agents.make_vec_env(CART, 2)
+    recipe: Any = agents.load_agent("ppo")
+    settings, reasons = recipe.resolve(env, {"policy": {"d_model": 32}})
+    policy = settings.policy
+    assert (policy.d_model, policy.n_layers, policy.residual_scale) == (32, 1, 0.3)
+    assert (reasons["policy.d_model"], reasons["policy.n_heads"]) == ("given", "default")
+    assert reasons["policy.residual_scale"] == "a control task: each token says as much as the newest"
+    given, _ = recipe.resolve(env, {"policy": {"residual_scale": 0.1, "n_layers": 2}})
+    assert (given.policy.n_layers, given.policy.residual_scale) == (2, 0.1)
+    tiny = {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2}
+    assert recipe.resolve(env, {"policy": {"model": tiny}})[0].learning_rate == 7.5e-4
+
+
 def test_the_best_parameters_are_kept_and_given_back() -> None:
     control, options = load_control(CART, max_steps=20)
     agent = agents.make("ppo", agents.make_vec_env(CART, 2, seed=0, max_steps=20), seed=0, **SMALL)

@@ -42,9 +42,6 @@ def test_what_is_said_stands_over_what_is_usual() -> None:
     assert (bare.agent, bare.init, bare.settings) == ("ppo", None, {})
     assert plan({"env": "TextGen-v0"}, {}).settings == {}
     assert plan({"env": "TextGym/CartPole-v0", "steps": 5}, {}).n_envs == 16
-    lake = {"env": "TextGym/FrozenLake-v0"}
-    assert (plan(lake, {}).steps, plan(lake, {}).settings) == (200_000, {"ent_coef": 0.01})
-    assert plan(lake, {"ent_coef": 0.0}).settings == {"ent_coef": 0.0}
 
 
 def test_the_embedded_writer_is_a_run_like_any_other() -> None:
