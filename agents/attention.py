@@ -60,7 +60,7 @@ def _own(reader: CausalTransformer, tokens: Tensor) -> list[Tensor]:
     found: list[Tensor] = []
 
     def note(layer: Any, given: tuple[Any, ...]) -> None:
-        q, k, _ = layer.heads(given[0])
+        q, k, _ = layer.heads(*given[:2])
         found.append(layer.weights(q, k))
 
     blocks: Any = reader.blocks

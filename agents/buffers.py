@@ -124,35 +124,34 @@ class EpisodeRolloutBuffer(RolloutBuffer):
         minibatches = 1 if batch_size is None else max(1, round(read / batch_size))
         middles = ends - np.diff(ends, prepend=0) / 2
         cuts = np.searchsorted(middles, np.arange(1, minibatches) * read / minibatches)
-        # side by side, so that a minibatch takes fewer operations to pick
+        # picked at once, so that a minibatch, which is a part of them, takes few operations
+        chosen = transitions[:read]  # (N,)
+        tokens = self._tensor(self.tokens[order].astype(np.int64))  # (s, L)
+        wholes = self._tensor(np.stack([places, self.length.ravel()])[:, chosen])  # (2, N)
         columns = self.values, self.log_probs, self.advantages, self.returns
-        numbers = torch.as_tensor(np.stack([column.ravel() for column in columns]))  # (4, N)
-        wholes = torch.as_tensor(np.stack([places, self.length.ravel()]))  # (2, N)
+        numbers = self._tensor(np.stack([column.ravel() for column in columns])[:, chosen])  # (4, N)
+        actions = self._tensor(self._actions(chosen))
         for first, last in zip([0, *cuts], [*cuts, len(order)]):
             if first < last:
-                chosen = transitions[ends[first - 1] if first else 0 : ends[last - 1]]
-                at = torch.as_tensor(chosen)
-                yield chosen, self._minibatch(order[first:last], numbers[:, at], wholes[:, at], first, chosen)
+                part = slice(ends[first - 1] if first else 0, ends[last - 1])
+                segment, length = wholes[:, part]
+                prefixes: Any = Prefixes(tokens[first:last], segment - first, length, self._masks(chosen[part]))
+                yield chosen[part], RolloutBufferSamples(prefixes, actions[part], *numbers[:, part])
 
-    def _minibatch(
-        self, segments: Array, numbers: Tensor, wholes: Tensor, first: int, transitions: Array
-    ) -> RolloutBufferSamples:
-        """Return some segments with their transitions, numbered `step * n_envs + row`."""
-        masks = None
-        if self.masks is not None:
-            bits = self.masks.reshape(-1, self.masks.shape[-1])[transitions]
-            masks = unpacked(bits, int(self.action_space.n), self.device)  # type: ignore[attr-defined]
-        tokens = torch.as_tensor(self.tokens[segments], dtype=torch.long, device=self.device)
-        places, length = wholes.to(self.device)
+    def _tensor(self, array: Array) -> Tensor:
+        return torch.as_tensor(array, device=self.device)
+
+    def _actions(self, transitions: Array) -> Array:
+        """Return the actions `(N, action_dim)` of transitions, as SB3 has them."""
         actions = self.actions.reshape(-1, self.action_dim)[transitions]
-        if not isinstance(self.action_space, spaces.Discrete):
-            actions = actions.astype(np.float32)  # as SB3 has them
-        prefixes = Prefixes(tokens, places - first, length, masks)
-        return RolloutBufferSamples(
-            prefixes,  # type: ignore[arg-type]
-            torch.as_tensor(actions, device=self.device),
-            *numbers.to(self.device),
-        )
+        return actions if isinstance(self.action_space, spaces.Discrete) else actions.astype(np.float32)
+
+    def _masks(self, transitions: Array) -> Tensor | None:
+        """Return what could be drawn, `(N, size)`, at transitions; None for all."""
+        if self.masks is None:
+            return None
+        bits = self.masks.reshape(-1, self.masks.shape[-1])[transitions]
+        return unpacked(bits, int(self.action_space.n), self.device)  # type: ignore[attr-defined]
 
     def _get_samples(self, batch_inds: Array, env: VecNormalize | None = None) -> RolloutBufferSamples:
         raise NotImplementedError("whole episodes are read by get()")

@@ -7,13 +7,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 from stable_baselines3 import DQN
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.type_aliases import RolloutReturn
+from stable_baselines3.common.type_aliases import ReplayBufferSamples, RolloutReturn
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+from torch.nn import functional
 
 from .deep import discount, dqn_arguments, step_size
+from .flat_adam import FlatAdam
 from .guard import Guarded
 from .masked import MaskedAgent, masks_of
 from .policies import PrefixDQNPolicy
@@ -54,6 +58,37 @@ class GuardedDQN(Guarded, MaskedAgent, DQN):
     def leaves_out(self) -> bool:
         """Whether the memory leaves episodes without a score out."""
         return isinstance(self.replay_buffer, EpisodeReplayBuffer)
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Learn from the memory as SB3's DQN does, with fewer small operations: on few rows they are what it costs."""
+        optimizer = self.policy.optimizer
+        if not isinstance(optimizer, FlatAdam):
+            return super().train(gradient_steps, batch_size)
+        assert self.replay_buffer is not None
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(optimizer)
+        losses: list[Tensor] = []
+        for _ in range(gradient_steps):
+            loss = self._loss(self.replay_buffer.sample(batch_size, env=self._vec_normalize_env))
+            losses.append(loss.detach())
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.clip(self.max_grad_norm)
+            optimizer.step(spread=False)
+        optimizer.spread()
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", torch.stack(losses).mean().item())
+
+    def _loss(self, batch: ReplayBufferSamples) -> Tensor:
+        """Return the mean Huber loss of a minibatch's temporal-difference errors, `()` (Mnih et al., 2015)."""
+        with torch.no_grad():
+            following = self.q_net_target(batch.next_observations).amax(dim=1, keepdim=True)
+            discounts = getattr(batch, "discounts", None)  # of n-step replay
+            onward = (1 - batch.dones) * (self.gamma if discounts is None else discounts)
+            targets = torch.addcmul(batch.rewards, onward, following)
+        found = self.q_net(batch.observations).gather(1, batch.actions.long())
+        return functional.smooth_l1_loss(found, targets)
 
     def collect_rollouts(self, env: VecEnv, *args: Any, **kwargs: Any) -> RolloutReturn:
         """Step the environment as SB3 does; where it has masks, they are looked up once a step."""

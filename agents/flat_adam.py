@@ -126,3 +126,13 @@ class FlatAdam(torch.optim.Adam):
         self._parts = [part.view_as(member) for part, member in zip(parts, self.members)]
         for member, part in zip(self.members, self._parts):
             member.data = part
+
+
+def clipped_step(optimizer: torch.optim.Optimizer, most: float) -> None:
+    """Make a step along the gradient, scaled down to a norm of `most` where it is longer, as SB3's agents do."""
+    if isinstance(optimizer, FlatAdam):
+        optimizer.clip(most)
+    else:
+        learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(learned, most)
+    optimizer.step()

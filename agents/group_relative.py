@@ -17,12 +17,14 @@ from textgym.errors import InvalidSetting
 
 from .accumulating import parts
 from .deep import OWN, discount, on_policy_arguments, step_size
+from .flat_adam import clipped_step
 from .groups import GroupCollecting, GroupRolloutBuffer, check_groups
 from .guard import Guarded
 from .missing import counts_nothing
 from .probe import Probe
 from .scaled import reward_scale
 from .settings import Choice, ControlledSettings, Count, NotNegative, Positive
+from .surrogate import Surrogate
 
 Normalisation: TypeAlias = Literal["episode", "token", "none"]
 
@@ -190,8 +192,7 @@ class GroupRelative(Guarded, GroupCollecting):
             for batch in self.rollout_buffer.get(self.batch_size):
                 optimizer.zero_grad()
                 details.append(self._add_gradients(batch))
-                torch.nn.utils.clip_grad_norm_(policy.parameters(), self.max_grad_norm)
-                optimizer.step()
+                clipped_step(optimizer, self.max_grad_norm)
             self._n_updates += 1
         names = ("policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", "loss")
         for name, value in zip(names, torch.stack(details).mean(dim=0).tolist()):
@@ -216,19 +217,13 @@ class GroupRelative(Guarded, GroupCollecting):
             weight: `(N,)` of its tokens.
             share: of the minibatch's tokens, that it has.
         """
-        _, log_prob, entropy, penalty = self._evaluated(batch)
-        log_ratio = log_prob - batch.old_log_prob
-        ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
-        policy_loss = -(weight * torch.min(batch.advantages * ratio, batch.advantages * clipped)).sum()
-        loss = policy_loss - self.ent_coef * share * entropy.mean()
+        values, log_prob, entropy, penalty = self._evaluated(batch)
+        surrogate = Surrogate(batch.old_log_prob, batch.advantages, self.clip_range, weight, share * self.ent_coef)
+        loss, details = surrogate(log_prob, entropy, values.flatten())
         if penalty is not None:
             loss = loss + (weight * penalty).sum()
-        with torch.no_grad():
-            divergence = (ratio - 1 - log_ratio).mean()  # k3 of Schulman (2020), from the policy before the update
-            fraction = ((ratio - 1).abs() > self.clip_range).float().mean()
-            means = [share * one for one in (-entropy.mean(), divergence, fraction)]
-            return loss, torch.stack([policy_loss, *means, loss])
+        policy_loss, _, *means = details
+        return loss, torch.stack([policy_loss, *(share * one for one in means), loss.detach()])
 
 
 def choose(seen: Probe, given: GroupSettings) -> dict[str, Choice]:

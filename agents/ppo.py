@@ -12,7 +12,6 @@ from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
-from torch.nn import functional
 
 from textgym.errors import InvalidSetting
 
@@ -27,6 +26,7 @@ from .probe import Probe
 from .recipe import Recipe
 from .scaled import reward_scale
 from .settings import Choice, ControlledSettings, Count, NotNegative, Positive, Share, TransformerSettings
+from .surrogate import Surrogate
 
 
 class PPOSettings(ControlledSettings):
@@ -83,15 +83,15 @@ class GuardedPPO(Guarded, Collecting, PPO):
         """Add a minibatch's gradients, part by part, and return what is recorded of it, `(6,)`."""
         advantages, scale = batch.advantages, torch.ones(())
         if self.normalize_advantage and len(advantages) > 1:  # over the whole minibatch, whatever its parts
-            scale = advantages.std() + 1e-8
-            batch = batch._replace(advantages=(advantages - advantages.mean()) / scale)
-        total: Tensor | float = 0.0
+            deviation, mean = torch.std_mean(advantages)
+            scale = deviation + 1e-8
+            batch = batch._replace(advantages=(advantages - mean) / scale)
+        total: Tensor = advantages.new_zeros(6)
         for _, part in parts(batch, self.micro_batch_size):
             share = len(part.actions) / len(batch.actions)
             loss, detail = self._loss(part, clip_range, scale)
-            (share * loss).backward()  # type: ignore[no-untyped-call]
-            total = total + share * detail
-        assert isinstance(total, Tensor)
+            loss.backward(loss.new_full((), share))  # type: ignore[no-untyped-call]
+            total.add_(detail, alpha=share)
         return total
 
     def _loss(self, batch: Any, clip_range: float, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,20 +106,19 @@ class GuardedPPO(Guarded, Collecting, PPO):
             `()` and `(6,)`.
         """
         values, log_prob, entropy, penalty = self._evaluated(batch)
-        advantages = batch.advantages
-        log_ratio = log_prob - batch.old_log_prob
-        ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-        policy_loss = -torch.min(advantages * ratio, advantages * clipped).mean()
-        value_loss = functional.mse_loss(batch.returns, values[:, 0])
-        entropy_loss = -entropy.mean()
-        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+        surrogate = Surrogate(
+            batch.old_log_prob,
+            batch.advantages,
+            clip_range,
+            1 / len(batch.advantages),
+            self.ent_coef,
+            self.vf_coef,
+            batch.returns,
+        )
+        loss, details = surrogate(log_prob, entropy, values.flatten())
         if penalty is not None:
             loss = loss + penalty.mean() / scale  # in the same proportion to advantages, normalised or not
-        with torch.no_grad():
-            divergence = (ratio - 1 - log_ratio).mean()  # k3 of Schulman (2020), "Approximating KL divergence"
-            fraction = ((ratio - 1).abs() > clip_range).float().mean()
-            return loss, torch.stack([policy_loss, value_loss, entropy_loss, divergence, fraction, loss])
+        return loss, torch.cat([details, loss.detach()[None]])
 
     def _record(self, details: Tensor, seen: int, clip_range: float) -> None:
         """Write what SB3's PPO writes to the logger; `seen` minibatches came before the last epoch."""

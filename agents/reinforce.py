@@ -14,6 +14,7 @@ from torch.nn import functional
 from .accumulating import parts
 from .collecting import Collecting
 from .deep import OWN, discount, on_policy_arguments, step_size
+from .flat_adam import clipped_step
 from .guard import Guarded
 from .kl_control import controlled
 from .missing import counts_nothing
@@ -85,8 +86,7 @@ def step_along(agent: Any, rollout: Any, weight: Tensor, scale: Tensor | float =
         share = len(part.actions) / len(rollout.actions)
         (share * loss).backward()
         total += share * torch.stack([-entropy.mean(), policy_loss, value_loss]).detach().cpu()
-    torch.nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
-    agent.policy.optimizer.step()
+    clipped_step(agent.policy.optimizer, agent.max_grad_norm)
     agent._n_updates += 1
     for name, value in zip(("entropy_loss", "policy_loss", "value_loss"), total.tolist()):
         agent.logger.record(f"train/{name}", value)

@@ -65,13 +65,16 @@ class CausalTransformer(nn.Module):
             row has fewer, it means nothing.
         """
         ids, columns = self.align(tokens)
-        x = self.token(ids) + self.position.weight[1 : 1 + ids.shape[1]]  # (B, W, d)
+        rows, width = ids.shape
+        first, places = torch.split(self.position.weight[: 1 + width], [1, width])  # (1, d), (W, d)
         if self.column is not None:
-            x = x + (self.column.weight[: ids.shape[1]] if columns is None else self.column(columns))
-        x = torch.cat([self.first().expand(len(x), 1, -1), x], dim=1)  # (B, W + 1, d)
+            places = places + (self.column.weight[:width] if columns is None else self.column(columns))
+        first = (first + self.begin).expand(rows, 1, -1)
+        x = torch.cat([first, self.token(ids) + places], dim=1)  # (B, W + 1, d)
+        x = x.flatten(0, 1)  # a matrix from here on: of a small network, what views cost shows
         for block in self.blocks:
-            x = block(x, fused)
-        out: Tensor = self.norm(x)
+            x = block(x, rows, fused)
+        out: Tensor = self.norm(x).view(rows, width + 1, -1)
         return out
 
     def newest(self, tokens: Tensor) -> Tensor:
@@ -107,8 +110,11 @@ def align(tokens: Tensor, pad: int, touching: bool = False) -> tuple[Tensor, Ten
         that they had, `(B, W)`; None where no row was moved.
     """
     real = tokens != pad  # (B, L)
-    width = int(real.sum(dim=1).max()) if real.numel() else 0
-    start = real.int().argmax(dim=1) if width else real.sum(dim=1)  # (B,)
+    count = real.sum(dim=1)  # (B,)
+    shortest, width = (int(most) for most in count.aminmax()) if len(tokens) else (0, 0)
+    if shortest == width and real[:, :width].all():
+        return tokens[:, :width], None  # as where all texts have one length
+    start = real.int().argmax(dim=1) if width else count  # (B,)
     columns = None
     ids, behind = tokens[:, :width], ~real[:, :width]
     if start.any():
@@ -141,9 +147,9 @@ class Block(nn.Module):
         self.norm_feed_forward = nn.LayerNorm(d_model)
         self.feed_forward = nn.Sequential(nn.Linear(d_model, 4 * d_model), nn.GELU(), nn.Linear(4 * d_model, d_model))
 
-    def forward(self, x: Tensor, fused: bool = False) -> Tensor:
-        """Return `(B, L, d_model)`."""
-        x = torch.add(x, self.attention(self.norm_attention(x), fused), alpha=self.residual_scale)
+    def forward(self, x: Tensor, rows: int, fused: bool = False) -> Tensor:
+        """Return `(B * L, d_model)` of the same, B rows behind one another."""
+        x = torch.add(x, self.attention(self.norm_attention(x), rows, fused), alpha=self.residual_scale)
         return torch.add(x, self.feed_forward(self.norm_feed_forward(x)), alpha=self.residual_scale)
 
 
@@ -156,12 +162,12 @@ class CausalSelfAttention(nn.Module):
         self.project = nn.Linear(d_model, 3 * d_model)  # queries, keys and values, side by side: one product, not three
         self.output = nn.Linear(d_model, d_model)
 
-    def forward(self, x: Tensor, fused: bool = False) -> Tensor:
-        """Return `(B, L, d_model)` of `(B, L, d_model)`; no position sees a later one."""
-        q, k, v = self.heads(x)
+    def forward(self, x: Tensor, rows: int, fused: bool = False) -> Tensor:
+        """Return `(B * L, d_model)` of the same, B rows behind one another; no position sees a later one of its row."""
+        q, k, v = self.heads(x, rows)
         kernel = nn.functional.scaled_dot_product_attention
         mixed = kernel(q, k, v, is_causal=True) if fused else self.weights(q, k) @ v  # (B, h, L, d_k)
-        out: Tensor = self.output(mixed.transpose(1, 2).flatten(2))  # heads side by side
+        out: Tensor = self.output(mixed.transpose(1, 2).reshape(x.shape))  # heads side by side
         return out
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
@@ -170,8 +176,8 @@ class CausalSelfAttention(nn.Module):
         scores = q @ k.transpose(-2, -1) / math.sqrt(k.shape[-1])
         return scores.masked_fill(~causal, float("-inf")).softmax(dim=-1)
 
-    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values, each `(B, h, L, d_k)`, of `(B, L, d_model)`."""
-        split = self.project(x).view(*x.shape[:2], 3, self.n_heads, -1)  # (B, L, 3, h, d_k)
-        q, k, v = split.permute(2, 0, 3, 1, 4).unbind()
+    def heads(self, x: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, each `(B, h, L, d_k)`, of `(B * L, d_model)`, B rows behind one another."""
+        split = self.project(x).view(rows, len(x) // rows, 3 * self.n_heads, -1)
+        q, k, v = split.transpose(1, 2).chunk(3, dim=1)
         return q, k, v

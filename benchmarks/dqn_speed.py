@@ -3,12 +3,12 @@
     python benchmarks/dqn_speed.py
     python benchmarks/dqn_speed.py --lengths 16 --threads 2
 
-Both sides write the same task, T tokens of an alphabet of 64, 64 rows, with a transformer of 2 layers, 64 wide. An
+All sides write the same task, T tokens of an alphabet of 64, 64 rows, with a transformer of 2 layers, 64 wide. An
 update learns from a minibatch of 256 transitions; end to end is a step of all 64 rows and one such update, in turns, as
 DQN learns with train_freq=1. plain: nn.TransformerEncoder over the padded prefix, SB3's make_vec_env and replay buffer,
 DQN("MlpPolicy"); packed: CachedTransformerDQNPolicy and EpisodeReplayBuffer, whose minibatches are whole episodes with
-256 transitions on average. A ratio is the median over the turns; seconds are the processor's on one thread, the clock's
-on several and on a GPU.
+256 transitions on average; whole: agents.make("dqn"). A ratio is the median over the turns; seconds are the
+processor's on one thread, the clock's on several and on a GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from learning_speed import SIZES, seconds
 from machine import device_option, machine
-from sides import ROWS, off_policy
+from sides import OFF_POLICY, ROWS, off_policy
 
 MINIBATCH, UPDATES = 256, 8
 
@@ -56,7 +56,7 @@ def main() -> None:
     print(machine("stable-baselines3", "torch"))
     print("| T | side | update, transitions/s | ratio | end to end, updates/s | ratio |\n|" + " --- |" * 6)
     for length in options.lengths:
-        models = {name: filled(name, length, options.device) for name in ("plain", "packed")}
+        models = {name: filled(name, length, options.device) for name in OFF_POLICY}
         turns = [{name: measure(model, by_clock) for name, model in models.items()} for _ in range(options.pairs)]
         for name in models:
             speeds = [statistics.median(turn[name][part] for turn in turns) for part in (0, 1)]

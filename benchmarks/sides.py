@@ -28,6 +28,7 @@ ALPHABET = "".join(chr(ord("一") + i) for i in range(LETTERS))
 ON_POLICY = ("plain", "batched", "ours", "cached", "packed", "whole")
 PACKED = ("packed", "whole")  # what reads each episode once in an update
 CACHED = ("cached", *PACKED)  # what reads each token once in a rollout
+OFF_POLICY = ("plain", "packed", "whole")
 
 
 class PlainExtractor(BaseFeaturesExtractor):
@@ -86,22 +87,25 @@ def on_policy(name: str, length: int, sizes: dict[str, int], minibatch: int, dev
     )
 
 
-def off_policy(name: str, length: int, sizes: dict[str, int], minibatch: int, device: str) -> DQN:
-    """Return a DQN agent whose memory holds 16 episodes a row; plain or packed."""
-    packed = name == "packed"
+def off_policy(name: str, length: int, sizes: dict[str, int], minibatch: int, device: str) -> Any:
+    """Return a DQN agent whose memory holds 16 episodes a row.
+
+    plain: nn.TransformerEncoder over the padded prefix, SB3's make_vec_env and replay buffer, DQN("MlpPolicy"); packed:
+    CachedTransformerDQNPolicy and EpisodeReplayBuffer; whole: agents.make("dqn").
+    """
+    env = environment(length, name != "plain")
+    common: dict[str, Any] = {"buffer_size": 16 * ROWS * length, "learning_starts": 0, "batch_size": minibatch}
+    common |= {"train_freq": 1, "gradient_steps": 1, "seed": 0}
+    if name == "whole":
+        return agents.make("dqn", env, device=device, policy=sizes, **common)
     kwargs: dict[str, Any] = {"features_extractor_kwargs": sizes}
-    if not packed:
+    if name == "plain":
         kwargs |= {"net_arch": [], "features_extractor_class": PlainExtractor}
     return DQN(
-        CachedTransformerDQNPolicy if packed else "MlpPolicy",
-        environment(length, packed),
-        buffer_size=16 * ROWS * length,
-        learning_starts=0,
-        batch_size=minibatch,
-        train_freq=1,
-        gradient_steps=1,
-        replay_buffer_class=EpisodeReplayBuffer if packed else None,
+        CachedTransformerDQNPolicy if name == "packed" else "MlpPolicy",
+        env,
+        replay_buffer_class=EpisodeReplayBuffer if name == "packed" else None,
         policy_kwargs=kwargs,
-        seed=0,
         device=device,
+        **common,
     )

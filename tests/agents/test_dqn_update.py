@@ -16,6 +16,7 @@ from tabular_envs import masked
 from token_envs import Walk, seen
 
 from agents import make, make_vec_env
+from agents.dqn import GuardedDQN
 from agents.policies import CachedTransformerDQNPolicy
 from agents.replay import EpisodeReplayBuffer
 from textgym import load_task
@@ -106,6 +107,35 @@ def test_the_target_network_is_never_read_from_memory_of_other_parameters(monkey
         update(model, batch, monkeypatch)  # with SB3's own buffer, say
         polyak_update(model.q_net.parameters(), model.q_net_target.parameters(), 1.0)  # moves no version counter
     assert update(cached, batch, monkeypatch) == pytest.approx(update(plain, batch, monkeypatch), rel=1e-5)
+
+
+@pytest.mark.parametrize("n_step", [False, True])
+@pytest.mark.parametrize("masks", [False, True])
+def test_an_update_is_that_of_sb3s_dqn(masks: bool, n_step: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = load_task("TextGym/Copy-v0")
+    models = []
+    for train in (GuardedDQN.train, DQN.train):
+        env = make_vec_env(masked(task) if masks else task, 6, seed=0)
+        small = {"d_model": 16, "n_layers": 1, "n_heads": 2}
+        model = make("dqn", env, seed=0, device="cpu", policy=small, learning_starts=10**6, max_grad_norm=0.05)
+        model.learn(120)
+        sample = model.replay_buffer.sample
+
+        def several(*args: Any, sample: Any = sample, **kwargs: Any) -> Any:
+            batch = sample(*args, **kwargs)
+            return batch._replace(discounts=torch.full_like(batch.rewards, 0.5)) if n_step else batch
+
+        monkeypatch.setattr(model.replay_buffer, "sample", several)
+        monkeypatch.setattr(GuardedDQN, "train", train)
+        model.set_random_seed(1)
+        model.train(7, 30)
+        models.append(model)
+    ours, theirs = models
+    for (name, mine), other in zip(ours.policy.named_parameters(), theirs.policy.parameters()):
+        torch.testing.assert_close(mine, other, atol=2e-5, rtol=1e-4, msg=name)
+        assert (mine.grad is None) is (other.grad is None), name  # the last step's gradients can be looked at
+    for name in ("train/n_updates", "train/loss"):
+        assert ours.logger.name_to_value[name] == pytest.approx(theirs.logger.name_to_value[name], rel=1e-4), name
 
 
 def allowed(tokens: torch.Tensor, prompt: int, size: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 from torch import nn
 
 from agents import make, make_vec_env
-from agents.flat_adam import FlatAdam
+from agents.flat_adam import FlatAdam, clipped_step
 from agents.ppo import GuardedPPO
 from textgym.errors import NotFinite
 
@@ -114,6 +114,25 @@ def test_it_clips_as_torch_does(most: float) -> None:
     optimizer.clip(most)
     optimizer.spread()
     for mine, theirs in zip(flat.parameters(), plain.parameters()):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, FlatAdam])
+def test_a_clipped_step_is_made_with_any_optimiser(kind: Any) -> None:
+    torch.manual_seed(0)
+    plain = Net()
+    net, x = copy.deepcopy(plain), torch.randn(4, 5)
+    adam = torch.optim.Adam(plain.parameters(), lr=1e-2)
+    optimizer = kind(net.parameters(), lr=1e-2)
+    for _ in range(3):
+        for one, its in ((plain, adam), (net, optimizer)):
+            its.zero_grad()
+            one(x, True).pow(2).sum().backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 0.01)
+        adam.step()
+        clipped_step(optimizer, 0.01)
+    for mine, theirs in zip(net.parameters(), plain.parameters()):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
