@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from .int8 import quantise
     from .looking import inspect_completion, inspect_completions
     from .making import make_vec_env
-    from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
+    from .policies import CachedTransformerPolicy
     from .pretraining import pretrain
     from .probabilities import AgentPolicy
+    from .q_policies import CachedTransformerDQNPolicy
     from .replay import EpisodeReplayBuffer
     from .reward_folder import save_reward_model
     from .reward_hacking import RewardHackingCallback
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "AgentPolicy": ".probabilities",
-    "CachedTransformerDQNPolicy": ".policies",
+    "CachedTransformerDQNPolicy": ".q_policies",
     "CachedTransformerPolicy": ".policies",
     "CausalLMDQNPolicy": ".causal_lm",
     "CausalLMPolicy": ".causal_lm",

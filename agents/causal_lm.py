@@ -15,7 +15,8 @@ from textgym.errors import InvalidSetting, require_positive
 from .candidates import Candidates
 from .causal_extractor import CausalLMExtractor
 from .causal_loading import BaseModel
-from .policies import CachedQNetwork, PrefixDQNPolicy, PrefixPolicy, with_flat_adam
+from .policies import PrefixPolicy, with_flat_adam
+from .q_policies import CachedQNetwork, PrefixDQNPolicy
 from .sampling import Sampling
 from .settings import TuningSettings
 from .sharing import OwnParameters, OwnQParameters, copied, shares

@@ -13,9 +13,10 @@ from textgym.errors import InvalidSetting
 
 from .buffers import EpisodeRolloutBuffer
 from .joined import JoinedExtractor
-from .policies import CachedTransformerDQNPolicy, CachedTransformerPolicy
+from .policies import CachedTransformerPolicy
 from .prefixes import holds_tokens
 from .probe import Probe
+from .q_policies import CachedTransformerDQNPolicy
 from .replay import EpisodeReplayBuffer
 from .scaled import scaled
 from .settings import Choice, ControlledSettings, DeepSettings, TransformerSettings, TrunkSettings

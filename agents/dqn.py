@@ -20,8 +20,8 @@ from .deep import discount, dqn_arguments, step_size
 from .flat_adam import FlatAdam
 from .guard import Guarded
 from .masked import MaskedAgent, masks_of
-from .policies import PrefixDQNPolicy
 from .probe import Probe
+from .q_policies import PrefixDQNPolicy
 from .recipe import Recipe
 from .replay import EpisodeReplayBuffer
 from .scaled import reward_scale

@@ -18,8 +18,9 @@ from textgym.following import Step, follow
 from textgym.frontier import paid_on_average
 from textgym.solving import LIMIT, support
 
-from .audit import Spoil, exact_gradient, gradient
+from .audit import Spoil
 from .exact import Recorded
+from .expected_gradient import exact_gradient, gradient
 from .group_relative import advantages
 from .making import make_vec_env
 from .table import make

@@ -16,9 +16,9 @@ from textgym.errors import InvalidSetting
 
 from .categorical import at_once
 from .likelihood import CHUNK, prefix_rows, reads_prefixes
-from .policies import PrefixDQNPolicy
 from .prefixes import Prefixes
 from .probabilities import AgentPolicy, acting, network_of, scores_of
+from .q_policies import PrefixDQNPolicy
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from textgym.errors import InvalidSetting, is_finite
 from .categorical import draw, log_probabilities, packed
 from .evaluation import write
 from .likelihood import prefix_rows, reads_prefixes
-from .policies import CachedQNetwork
 from .prefixes import Prefixes
 from .probabilities import AgentPolicy, acting, network_of, scores_of
+from .q_policies import CachedQNetwork
 from .sb3_state import get_global_chance, set_global_chance
 from .text_data import Corpus
 

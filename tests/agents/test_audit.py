@@ -13,18 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from agents import AgentPolicy
-from agents.audit import (
-    Critic,
-    Estimator,
-    action_dependent,
-    critic_of,
-    estimates,
-    exact_gradient,
-    expected_gradient,
-    judge,
-    shifted,
-    z_limit,
-)
+from agents.audit import Estimator, action_dependent, estimates, judge, shifted, z_limit
+from agents.expected_gradient import Critic, critic_of, exact_gradient, expected_gradient
 from textgym import Episodes, Task, load_task
 from textgym.arrays import BoolArray, FloatArray, IntArray
 

@@ -11,7 +11,8 @@ import torch
 from test_audit import TASKS, WHOLE, Table, built, odd
 from torch import Tensor
 
-from agents.audit import Estimator, estimates, exact_gradient, expected_gradient, judge, z_limit
+from agents.audit import Estimator, estimates, judge, z_limit
+from agents.expected_gradient import exact_gradient, expected_gradient
 from agents.group_audit import Grouped, expected_group_gradient
 from textgym import Task, load_task
 

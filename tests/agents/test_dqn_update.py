@@ -17,7 +17,7 @@ from token_envs import Walk, seen
 
 from agents import make, make_vec_env
 from agents.dqn import GuardedDQN
-from agents.policies import CachedTransformerDQNPolicy
+from agents.q_policies import CachedTransformerDQNPolicy
 from agents.replay import EpisodeReplayBuffer
 from textgym import load_task
 
