@@ -73,8 +73,7 @@ class GuardedDQN(Guarded, MaskedAgent, DQN):
             losses.append(loss.detach())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.clip(self.max_grad_norm)
-            optimizer.step(spread=False)
+            optimizer.step_clipped(self.max_grad_norm)
         optimizer.spread()
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")

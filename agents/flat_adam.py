@@ -44,21 +44,32 @@ class FlatAdam(torch.optim.Adam):
         for member in self.members:
             member.grad = None
 
-    def step(self, closure: Any = None, spread: bool = True) -> Any:
-        """Make a step.
-
-        Args:
-            closure: as `torch.optim.Adam` has it.
-            spread: whether the parameters then have their gradients again.
-        """
+    def step(self, closure: Any = None) -> Any:
+        """Make a step; the parameters then have their gradients again. `closure` is as `torch.optim.Adam` has it."""
         self.gather()
+        loss = self._stepped(closure)
+        self.spread()
+        return loss
+
+    def step_clipped(self, most: float) -> None:
+        """Clip the gradient to a norm of `most` and make a step, with less around it: a small network's step shows it.
+
+        Hooks of this optimiser are called as by `step`; a profiler's mark is not set, and gradients stay in one tensor,
+        until `spread`.
+        """
+        self.clip(most)
+        for before in [*self._optimizer_step_pre_hooks.values()]:
+            before(self, (), {})
+        self._stepped()
+        for after in [*self._optimizer_step_post_hooks.values()]:
+            after(self, (), {})
+
+    def _stepped(self, closure: Any = None) -> Any:
         frozen = [(member, member.detach().clone()) for member in self.members if not member.requires_grad]
         loss = super().step(closure) if closure is not None or not self._made_step() else None
         for member, before in frozen:  # its momentum has moved it
             member.data.copy_(before)
         increment_version(self.members)  # what remembers results of theirs looks at it
-        if spread:
-            self.spread()
         return loss
 
     @torch.no_grad()
@@ -131,8 +142,9 @@ class FlatAdam(torch.optim.Adam):
 def clipped_step(optimizer: torch.optim.Optimizer, most: float) -> None:
     """Make a step along the gradient, scaled down to a norm of `most` where it is longer, as SB3's agents do."""
     if isinstance(optimizer, FlatAdam):
-        optimizer.clip(most)
+        optimizer.step_clipped(most)
+        optimizer.spread()
     else:
         learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(learned, most)
-    optimizer.step()
+        optimizer.step()

@@ -71,8 +71,7 @@ class GuardedPPO(Guarded, Collecting, PPO):
                 if self.target_kl is not None and details[-1][3] > 1.5 * self.target_kl:
                     optimizer.zero_grad()
                     break
-                optimizer.clip(self.max_grad_norm)
-                optimizer.step(spread=False)
+                optimizer.step_clipped(self.max_grad_norm)
             self._n_updates += 1
             if self.target_kl is not None and details[-1][3] > 1.5 * self.target_kl:
                 break

@@ -136,6 +136,31 @@ def test_a_clipped_step_is_made_with_any_optimiser(kind: Any) -> None:
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
+def test_hooks_see_the_clipped_gradient_before_a_step_and_the_parameters_after_it() -> None:
+    torch.manual_seed(0)
+    net = Net()
+    optimizer = FlatAdam(net.parameters())
+    net(torch.randn(4, 5), True).pow(2).sum().backward()
+    optimizer.step_clipped(0.01)
+    optimizer.zero_grad()
+    net(torch.randn(4, 5), True).pow(2).sum().backward()
+    seen, kept = [], copy.deepcopy(net.state_dict())
+
+    def before(*_: Any) -> None:
+        assert optimizer.flat.grad is not None
+        seen.append(optimizer.flat.grad.norm().item())
+        torch.testing.assert_close(net.state_dict(), kept)
+
+    def after(*_: Any) -> None:
+        seen.append(sum((net.state_dict()[name] - kept[name]).abs().sum().item() for name in kept))
+
+    optimizer.register_step_pre_hook(before)
+    optimizer.register_step_post_hook(after)
+    optimizer.step_clipped(0.01)
+    assert seen == [pytest.approx(0.01, rel=1e-3), pytest.approx(seen[1])]
+    assert seen[1] > 0
+
+
 def agent(**policy: Any) -> GuardedPPO:
     env = make_vec_env("TextGym/Copy-v0", 6, seed=0)
     small = {"d_model": 16, "n_layers": 1, "n_heads": 2}
