@@ -128,10 +128,8 @@ def estimates(agent: Any, repeats: int, episodes: float, spoil: Spoil | None = N
     hook = policy.optimizer.register_step_pre_hook(note)
     try:
         for _ in range(repeats):
-            before = len(found)
             total = 1 if grouped else agent.n_steps * agent.n_envs  # one rollout
             agent.learn(total, callback=None if spoil is None else _Spoiling(spoil))
-            del found[before + 1 :]  # of one optimiser within another, both are hooked
             policy.load_state_dict(kept)
     finally:
         hook.remove()

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
@@ -126,20 +125,17 @@ class EpisodeRolloutBuffer(RolloutBuffer):
         cuts = np.searchsorted(middles, np.arange(1, minibatches) * read / minibatches)
         # picked at once, so that a minibatch, which is a part of them, takes few operations
         chosen = transitions[:read]  # (N,)
-        tokens = self._tensor(self.tokens[order].astype(np.int64))  # (s, L)
-        wholes = self._tensor(np.stack([places, self.length.ravel()])[:, chosen])  # (2, N)
+        tokens = self.to_torch(self.tokens[order].astype(np.int64))  # (s, L)
+        wholes = self.to_torch(np.stack([places, self.length.ravel()])[:, chosen])  # (2, N)
         columns = self.values, self.log_probs, self.advantages, self.returns
-        numbers = self._tensor(np.stack([column.ravel() for column in columns])[:, chosen])  # (4, N)
-        actions = self._tensor(self._actions(chosen))
+        numbers = self.to_torch(np.stack([column.ravel() for column in columns])[:, chosen])  # (4, N)
+        actions = self.to_torch(self._actions(chosen))
         for first, last in zip([0, *cuts], [*cuts, len(order)]):
             if first < last:
                 part = slice(ends[first - 1] if first else 0, ends[last - 1])
                 segment, length = wholes[:, part]
                 prefixes: Any = Prefixes(tokens[first:last], segment - first, length, self._masks(chosen[part]))
                 yield chosen[part], RolloutBufferSamples(prefixes, actions[part], *numbers[:, part])
-
-    def _tensor(self, array: Array) -> Tensor:
-        return torch.as_tensor(array, device=self.device)
 
     def _actions(self, transitions: Array) -> Array:
         """Return the actions `(N, action_dim)` of transitions, as SB3 has them."""

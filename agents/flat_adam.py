@@ -74,18 +74,22 @@ class FlatAdam(torch.optim.Adam):
 
     @torch.no_grad()
     def _made_step(self) -> bool:
-        """Call torch's fused kernel as its `Adam.step` does, less what that costs around it, where that is possible."""
-        group, state = self.param_groups[0], self.state.get(self.flat)
+        """Call torch's fused kernel as its `Adam.step` does, less what that costs around it; False where it cannot."""
+        group, flat = self.param_groups[0], self.flat
         plain = group["fused"] and not (group["amsgrad"] or group["maximize"] or group["capturable"])
-        if not state or not plain or self.flat.grad is None or isinstance(group["lr"], Tensor):
+        if not plain or isinstance(group["lr"], Tensor):
             return False
+        if flat.grad is None:
+            return True
+        state = self.state[flat]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=flat.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(flat), torch.zeros_like(flat)
         state["step"] += 1
         beta1, beta2 = group["betas"]
         numbers: Any = {name: group[name] for name in ("lr", "weight_decay", "eps", "amsgrad", "maximize")}
         moments = [state["exp_avg"]], [state["exp_avg_sq"]]
-        torch._fused_adam_(
-            [self.flat], [self.flat.grad], *moments, [], [state["step"]], beta1=beta1, beta2=beta2, **numbers
-        )
+        torch._fused_adam_([flat], [flat.grad], *moments, [], [state["step"]], beta1=beta1, beta2=beta2, **numbers)
         return True
 
     @torch.no_grad()

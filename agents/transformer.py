@@ -66,15 +66,14 @@ class CausalTransformer(nn.Module):
         """
         ids, columns = self.align(tokens)
         rows, width = ids.shape
-        first, places = torch.split(self.position.weight[: 1 + width], [1, width])  # (1, d), (W, d)
+        places = self.position.weight[1 : 1 + width]  # (W, d)
         if self.column is not None:
             places = places + (self.column.weight[:width] if columns is None else self.column(columns))
-        first = (first + self.begin).expand(rows, 1, -1)
-        x = torch.cat([first, self.token(ids) + places], dim=1)  # (B, W + 1, d)
+        x = torch.cat([self.first().expand(rows, 1, -1), self.token(ids) + places], dim=1)  # (B, W + 1, d)
         x = x.flatten(0, 1)  # a matrix from here on: of a small network, what views cost shows
         for block in self.blocks:
             x = block(x, rows, fused)
-        out: Tensor = self.norm(x).view(rows, width + 1, -1)
+        out: Tensor = self.norm(x).view(rows, width + 1, x.shape[1])
         return out
 
     def newest(self, tokens: Tensor) -> Tensor:
@@ -178,6 +177,7 @@ class CausalSelfAttention(nn.Module):
 
     def heads(self, x: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, each `(B, h, L, d_k)`, of `(B * L, d_model)`, B rows behind one another."""
-        split = self.project(x).view(rows, len(x) // rows, 3 * self.n_heads, -1)
+        length, d_k = len(x) // max(rows, 1), x.shape[1] // self.n_heads
+        split = self.project(x).view(rows, length, 3 * self.n_heads, d_k)
         q, k, v = split.transpose(1, 2).chunk(3, dim=1)
         return q, k, v

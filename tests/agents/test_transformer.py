@@ -129,6 +129,14 @@ def test_newest_is_the_full_forward_at_each_rows_newest_token() -> None:
     np.testing.assert_allclose(newest, full[np.arange(len(ROWS)), [len(row) for row in ROWS]], atol=1e-12)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("anchored", [False, True])
+def test_of_no_rows_there_are_no_vectors(anchored: bool, fused: bool) -> None:
+    model, nothing = transformer(anchored=anchored), table()[:0]
+    assert model(nothing, fused).shape == (0, 1, array(model.begin).size)
+    assert model.newest(nothing).shape == (0, array(model.begin).size)
+
+
 def test_the_plain_attention_can_be_differentiated_twice() -> None:
     model = transformer()
     weight = model.blocks[0].attention.project.weight  # type: ignore[union-attr]
