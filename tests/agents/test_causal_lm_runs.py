@@ -62,9 +62,11 @@ def test_a_run_holds_each_parameter_once_and_says_where_it_began(tmp_path: Path)
 def test_a_relative_folder_is_kept_as_an_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path / "base", GPT2, vocab_size=3)
     monkeypatch.chdir(tmp_path)
-    save(trained("ppo", "./base"), tmp_path / "run")
+    agent = trained("ppo", "./base")
+    save(agent, tmp_path / "run")
     monkeypatch.chdir("/")
-    load(tmp_path / "run", device="cpu")
+    again = load(tmp_path / "run", device="cpu")
+    torch.testing.assert_close(again.policy.state_dict(), agent.policy.state_dict(), atol=0, rtol=0)
 
 
 def test_another_base_model_in_the_same_place_is_refused(tmp_path: Path) -> None:
